@@ -1,0 +1,298 @@
+"""The graph: what a spec means, with every type known.
+
+A `Graph` is one entry point of one definition, elaborated for given hyper-parameters and input types. Its nodes apply primitives, read
+parameters and buffers, or call other graphs (`call`, `repeat`), so the module tree of the spec is still there. Symbolic dimensions of a
+graph are its own: a call says in `bindings` what they are in the caller.
+
+networkx holds the graph; operand order is the tuple in the node, never the order of edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
+
+import networkx as nx
+
+from dsl.diagnostics import InternalError
+from dsl.dims import Dim
+from dsl.ops.card import Attributes
+from dsl.source import NOWHERE, Span
+from dsl.types import TensorType
+
+
+class Value(NamedTuple):
+    """Result `index` of the node with the id `node`."""
+
+    node: int
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operation. `name` is the name that the spec gives its result, if any; `scope` the label of the pipeline stage."""
+
+    id: int
+    op: str
+    inputs: tuple[Value, ...]
+    attributes: Attributes
+    types: tuple[TensorType, ...]
+    name: str | None = None
+    spans: tuple[Span, ...] = ()
+    target: Call | None = None
+
+    @property
+    def type(self) -> TensorType:
+        return self.types[0]
+
+    @property
+    def span(self) -> Span:
+        return self.spans[0] if self.spans else NOWHERE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """What a `call` or `repeat` node applies.
+
+    `child` names the owned layer in the calling graph (`conv1`, `blocks`), or is None for a function, which owns nothing.
+    `count` is None for a `call`; for a `repeat` the graph is applied `count` times to its own first result, with fresh parameters each
+    time, named `child.0` ... `child.{count-1}` (from `start` on); further operands are the same for every copy.
+    `bindings` gives the callee's symbolic dimensions in terms of the caller's.
+    """
+
+    graph: Graph
+    child: str | None
+    bindings: Mapping[str, Dim]
+    count: int | None = None
+    start: int = 0
+
+
+StaticValue: TypeAlias = "None | bool | int | float | str | Dim | tuple[StaticValue, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Initializer:
+    """How a parameter begins: one of weights.py's kinds (`constant`, `normal`, `truncated_normal`, `uniform`, `orthogonal`, `identity`)
+    and its numbers."""
+
+    kind: str
+    arguments: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A tensor that a graph owns: trained (`param`) or not (`buffer`, `trained` false). Its type has no symbolic dimensions."""
+
+    name: str
+    type: TensorType
+    initial: Initializer
+    trained: bool
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A `require` that hangs on symbolic dimensions: `left relation right`, with relation one of `== != < <= > >=`."""
+
+    left: Dim
+    relation: str
+    right: Dim
+    message: str
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+class Graph:
+    """Nodes in a stable order (the order of their making), inputs, outputs and what is owned.
+
+    `definition` is the name of the module or function in the spec, `entry` the entry point, `hyper` its hyper-parameters as given or
+    defaulted, `kind` one of "model", "module", "fn", "body" (the anonymous body of a `repeat`).
+    """
+
+    def __init__(self, definition: str, entry: str = "forward", kind: str = "module", span: Span = NOWHERE) -> None:
+        self.definition = definition
+        self.entry = entry
+        self.kind = kind
+        self.span = span
+        self.doc = ""
+        self.library = False
+        self.hyper: dict[str, StaticValue] = {}
+        self.inputs: dict[str, Value] = {}
+        self.outputs: dict[str, Value] = {}
+        self.updates: dict[str, Value] = {}
+        self.parameters: dict[str, Parameter] = {}
+        self.children: dict[str, None] = {}
+        self.constraints: list[Constraint] = []
+        self.dim_names: dict[str, Dim] = {}
+        self._graph = nx.DiGraph()
+        self._nodes: dict[int, Node] = {}
+        self._next = 0
+
+    # --- reading ---
+
+    def __iter__(self) -> Iterator[Node]:
+        """Nodes in a topological order that is the order of making wherever possible."""
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def node(self, value: Value | int) -> Node:
+        return self._nodes[value.node if isinstance(value, Value) else value]
+
+    def type(self, value: Value) -> TensorType:
+        return self._nodes[value.node].types[value.index]
+
+    def users(self, node: Node) -> list[Node]:
+        """The nodes that read a result of `node`, in order."""
+        return [self._nodes[i] for i in sorted(self._graph.successors(node.id))]
+
+    def calls(self) -> Iterator[Node]:
+        """The `call` and `repeat` nodes."""
+        return (n for n in self if n.target is not None)
+
+    @property
+    def networkx(self) -> nx.DiGraph:
+        """The data flow as a networkx graph: node ids, with the Node as attribute `node`. Treat it as read-only."""
+        return self._graph
+
+    def returned(self) -> set[Value]:
+        """Values that leave the graph: outputs and updates."""
+        return {*self.outputs.values(), *self.updates.values()}
+
+    def callees(self) -> list[Graph]:
+        """This graph and all that it calls, each once, callees before callers."""
+        order: dict[int, Graph] = {}
+        stack: list[tuple[Graph, Iterator[Node]]] = [(self, self.calls())]
+        open_ids = {id(self)}
+        while stack:
+            graph, calls = stack[-1]
+            for node in calls:
+                assert node.target is not None
+                callee = node.target.graph
+                if id(callee) not in order and id(callee) not in open_ids:
+                    open_ids.add(id(callee))
+                    stack.append((callee, callee.calls()))
+                    break
+            else:
+                stack.pop()
+                order[id(graph)] = graph
+        return list(order.values())
+
+    # --- making ---
+
+    def add(
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        attributes: Attributes,
+        types: tuple[TensorType, ...],
+        *,
+        name: str | None = None,
+        spans: tuple[Span, ...] = (),
+        target: Call | None = None,
+    ) -> Node:
+        """Append a node. Types come from the shape rule of the op (see build.py); this method only links."""
+        node = Node(self._next, op, inputs, attributes, types, name, spans, target)
+        self._next += 1
+        self._nodes[node.id] = node
+        self._graph.add_node(node.id, node=node)
+        for value in inputs:
+            self._graph.add_edge(value.node, node.id)
+        return node
+
+    def set_name(self, value: Value, name: str) -> None:
+        """Give the node of `value` the name that the spec binds it to, unless it has one."""
+        node = self._nodes[value.node]
+        if node.name is None and node.op not in ("input", "param", "buffer"):
+            self._put(replace(node, name=name))
+
+    def _put(self, node: Node) -> None:
+        self._nodes[node.id] = node
+        self._graph.nodes[node.id]["node"] = node
+
+    # --- rewriting (see passes/) ---
+
+    def copy(self) -> Graph:
+        """A graph that shares the nodes (they are immutable) and may be rewritten on its own."""
+        other = Graph(self.definition, self.entry, self.kind, self.span)
+        other.doc, other.library = self.doc, self.library
+        other.hyper, other.inputs, other.outputs = dict(self.hyper), dict(self.inputs), dict(self.outputs)
+        other.updates, other.parameters, other.children = dict(self.updates), dict(self.parameters), dict(self.children)
+        other.constraints, other.dim_names = list(self.constraints), dict(self.dim_names)
+        other._graph, other._nodes, other._next = self._graph.copy(), dict(self._nodes), self._next
+        return other
+
+    def replace_node(self, node: Node) -> None:
+        """Put `node` in place of the one with its id; its operands may differ."""
+        self._graph.remove_edges_from(list(self._graph.in_edges(node.id)))
+        self._put(node)
+        self._graph.add_edges_from((value.node, node.id) for value in node.inputs)
+
+    def redirect(self, old: Value, new: Value) -> None:
+        """Make every reader of `old` read `new`."""
+        for user in self.users(self._nodes[old.node]):
+            self.replace_node(replace(user, inputs=tuple(new if v == old else v for v in user.inputs)))
+        self.outputs = {k: new if v == old else v for k, v in self.outputs.items()}
+        self.updates = {k: new if v == old else v for k, v in self.updates.items()}
+
+    def remove(self, nodes: Iterable[Node]) -> None:
+        """Drop nodes that nothing reads any more."""
+        for node in nodes:
+            del self._nodes[node.id]
+            self._graph.remove_node(node.id)
+
+    def reorder(self) -> None:
+        """Restore a topological order after rewriting, staying as near to the present order as possible."""
+        order = nx.lexicographical_topological_sort(self._graph)
+        self._nodes = {i: self._nodes[i] for i in order}
+
+    def verify(self) -> None:
+        """Raise InternalError unless operands exist, come first and the networkx edges agree with them."""
+        seen: set[int] = set()
+        for node in self:
+            for value in node.inputs:
+                if value.node not in seen or value.index >= len(self._nodes[value.node].types):
+                    raise InternalError(f"{self.definition}: node {node.id} ({node.op}) reads {value} before it exists")
+            if set(self._graph.predecessors(node.id)) != {v.node for v in node.inputs}:
+                raise InternalError(f"{self.definition}: the edges of node {node.id} ({node.op}) disagree with its operands")
+            seen.add(node.id)
+        for value in (*self.inputs.values(), *self.returned()):
+            if value.node not in seen:
+                raise InternalError(f"{self.definition}: {value} leaves the graph but is not in it")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled model: its entry points, each a graph over the same parameters."""
+
+    name: str
+    entries: Mapping[str, Graph]
+
+    @property
+    def main(self) -> Graph:
+        return next(iter(self.entries.values()))
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter and buffer by its full name, in the order of the spec."""
+        found: dict[str, Parameter] = {}
+        for graph in self.entries.values():
+            for path, parameter in owned(graph):
+                found.setdefault(path, parameter)
+        return found
+
+
+def owned(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+    """Full name and parameter of all that `graph` and the layers in it own, in order; shared layers come once a call."""
+    for name, parameter in graph.parameters.items():
+        yield prefix + name, parameter
+    for node in graph.calls():
+        call = node.target
+        assert call is not None
+        if call.child is None:
+            continue
+        if call.count is None:
+            yield from owned(call.graph, f"{prefix}{call.child}.")
+        else:
+            for i in range(call.start, call.start + call.count):
+                yield from owned(call.graph, f"{prefix}{call.child}.{i}.")

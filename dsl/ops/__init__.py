@@ -1,0 +1,1 @@
+"""The primitives: what each means, once, for every part of the compiler."""
