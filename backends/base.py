@@ -1,0 +1,121 @@
+"""What a backend is, and how one is found.
+
+A backend turns a checked graph into files (`emit`) and runs such files (`load`), so that `dslc verify` can compare it with the reference.
+It knows primitives by name and library layers where the target has its own word for them; it never restates a signature, a default or a
+shape. Third parties register one under the entry point group `dslc.backends`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.ir import Node, Program
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class EmitOptions:
+    """What a user may ask of the output. `opset` and `inline` matter to ONNX; `source` is the name of the spec for the header."""
+
+    source: str = ""
+    version: str = ""
+    opset: int | None = None
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a backend made: the main file, and files that must stand beside it (external data)."""
+
+    suffix: str
+    content: bytes
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outputs by name; in training mode also the new values of the buffers by full name."""
+
+    outputs: Arrays
+    updates: Arrays = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """A compiled program with weights in it, ready to run."""
+
+    def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result: ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """`name` is what `--backend` takes; `requires` are the packages that running the output needs; `training` says whether the output
+    can train (ONNX cannot: it gets the graph specialised to inference)."""
+
+    name: str
+    summary: str
+    requires: tuple[str, ...]
+    training: bool
+
+    def refusal(self, node: Node, options: EmitOptions) -> str | None:
+        """Why this backend cannot express the node, or None when it can."""
+
+    def emit(self, program: Program, options: EmitOptions, weights: Arrays | None = None) -> Artifact:
+        """The program in the target's form. `weights` go into formats that carry them."""
+
+    def load(self, artifact: Artifact, program: Program, weights: Arrays, *, device: str = "cpu") -> Session:
+        """Import or open what `emit` made, in this process, with these weights."""
+
+
+# --- rows: how a primitive or a library name is spelled -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A cell of the op × backend matrix that is a refusal, with the reason that users see."""
+
+    because: str
+
+
+# --- finding backends ---------------------------------------------------------------------------------------------------------------
+
+BUILT_IN = {
+    "reference": "backends.reference:BACKEND",
+    "torch": "backends.torch:BACKEND",
+    "jax": "backends.jax:BACKEND",
+    "onnx": "backends.onnx:BACKEND",
+}
+
+
+def names() -> list[str]:
+    """The names that `--backend` takes, ours first."""
+    return [*BUILT_IN, *sorted(p.name for p in entry_points(group="dslc.backends") if p.name not in BUILT_IN)]
+
+
+def find(name: str) -> Backend:
+    """The backend called `name`; SpecError (exit code 2) when there is none."""
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name].split(":")
+        backend = getattr(import_module(module), attribute)
+    else:
+        plugins = {p.name: p for p in entry_points(group="dslc.backends")}
+        if name not in plugins:
+            near = did_you_mean(name, names())
+            raise SpecError(
+                Diagnostic(
+                    "DL0701",
+                    f"there is no backend `{name}`",
+                    help=f"did you mean `{near}`?" if near else f"the backends are {', '.join(names())}",
+                ),
+                exit_code=2,
+            )
+        backend = plugins[name].load()
+    assert isinstance(backend, Backend)
+    return backend
