@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dsl.ops import control, elementwise
+from dsl.ops import control, create, elementwise, index, linear, random, reduce
 from dsl.ops.card import Card
 
 _FAMILIES: tuple[tuple[str, tuple[Card, ...]], ...] = (
     ("elementwise", elementwise.CARDS),
+    ("reduce", reduce.CARDS),
+    ("linear", linear.CARDS),
+    ("index", index.CARDS),
+    ("create", create.CARDS),
+    ("random", random.CARDS),
     ("control", control.CARDS),
 )
 
