@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from dsl.dims import Dim
-from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, OpError, Operand
+from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, Operand, OpError
 from dsl.ops.inference import dtype_of, require_equal
 from dsl.ops.numpy_types import computed
 from dsl.types import DType, TensorType
@@ -75,7 +75,7 @@ CARDS: tuple[Card, ...] = (
         infer=_infer_if_training,
         reference=_if_training,
         examples=(Example("if_training([1.0], [2.0])", [2.0]), Example("if_training(1, 0)", 0)),
-        notes="Both must have the same element type and shape: nothing is stretched or promoted. Examples are evaluated in inference.",
+        notes="Both must have the same type: nothing is stretched or promoted. Examples are evaluated in inference.",
         elementwise=True,
     ),
     Card(

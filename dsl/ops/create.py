@@ -43,7 +43,9 @@ def _arange(start: int, stop: int, step: int, dtype: DType) -> np.ndarray:
 def _infer_linspace(types: tuple[TensorType, ...], attributes: Attributes) -> TensorType:
     dtype = dtype_of(attributes)
     if not dtype.is_float:
-        raise OpError(f"the numbers between are fractions, and dtype is {dtype}", "dtype", "`arange` counts in whole numbers", "DL0401")
+        raise OpError(
+            f"the numbers between are fractions, and dtype is {dtype}", "dtype", "`arange` counts in whole numbers", "DL0401"
+        )
     return TensorType(dtype, (cast(Dim, attributes["count"]),))
 
 
@@ -95,7 +97,9 @@ def _infer_const(types: tuple[TensorType, ...], attributes: Attributes) -> Tenso
     value = cast(np.ndarray, attributes["value"])
     dtype = array_dtype(value)
     if dtype is None:
-        raise OpError(f"there is no element type for {value.dtype}", "value", f"use one of {', '.join(map(str, DType))}", "DL0401")
+        raise OpError(
+            f"there is no element type for {value.dtype}", "value", f"use one of {', '.join(map(str, DType))}", "DL0401"
+        )
     return TensorType(dtype, value.shape)
 
 
@@ -171,8 +175,8 @@ CARDS: tuple[Card, ...] = (
         infer=_infer_const,
         reference=_const,
         examples=(Example("[[1.0, 2.0], [3.0, 4.0]]", [[1.0, 2.0], [3.0, 4.0]]), Example("[1, 2]", [1, 2])),
-        notes="Takes its element type from the array; a literal alone is i64, the model's floating type or bool, and beside a tensor it takes "
-        "the tensor's.",
+        notes="Takes its element type from the array; a literal alone is i64, the model's floating type or bool, and beside a "
+        "tensor it takes the tensor's.",
         differentiable=False,
     ),
 )

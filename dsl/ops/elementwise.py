@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, OpError, Operand
+from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, Operand, OpError
 from dsl.ops.inference import combined, dtype_of, stretched
 from dsl.ops.numpy_types import at_least_i32, computed
 from dsl.types import DType, TensorType
@@ -67,10 +67,12 @@ def _pair(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.true_divide(a, b, dtype=np.float64)
+    return np.asarray(np.true_divide(a, b, dtype=np.float64))
 
 
-FLOOR = "Rounds towards minus infinity, as `//` and `%` do in Python, NumPy and torch.remainder (C and ONNX Mod's default truncate)."
+FLOOR = (
+    "Rounds towards minus infinity, as `//` and `%` do in Python, NumPy and torch.remainder (C and ONNX Mod's default truncate)."
+)
 ZERO = "The result of an integer divided by zero is undefined."
 NAN_WINS = "NaN wins over every number, as in NumPy, PyTorch and JAX (C's fmax, and ONNX on some runtimes, drop it)."
 NO_EQUALS = "NaN equals nothing, itself included (IEEE 754)."
@@ -87,12 +89,12 @@ _BINARY: tuple[tuple[str, str, Callable[..., np.ndarray], Example, Example, str,
      "A bool counts as 0 or 1 beside a number. Integers wrap around on overflow.", True),
     ("div", "The quotient of two tensors; written `a / b`.", _divide,
      Example("div([1.0, 3.0], [4.0, 2.0])", [0.25, 1.5]), Example("[1, -3] / 2", [0.5, -1.5]),
-     "Always true division: of two integer tensors it is the model's floating type, f32 where none is set (NumPy gives float64, ONNX Div "
-     "truncates). By zero it is an infinity, and NaN for 0 / 0.", False),
+     ("Always true division: of two integer tensors it is the model's floating type, f32 where none is set (NumPy gives float64, "
+      "ONNX Div truncates). By zero it is an infinity, and NaN for 0 / 0."), False),
     ("pow", "The first tensor to the power of the second; written `a ** b`.", np.power,
      Example("pow([2.0, 9.0], [3.0, 0.5])", [8.0, 3.0]), Example("[2, 3] ** 2", [4, 9]),
-     "0 ** 0 is 1. A negative number to a fractional power is NaN. An integer to a negative integer power has no integer value: a "
-     "constant one is refused, any other is undefined (NumPy raises, PyTorch truncates).", False),
+     ("0 ** 0 is 1. A negative number to a fractional power is NaN. An integer to a negative integer power has no integer value: "
+      "a constant one is refused, any other is undefined (NumPy raises, PyTorch truncates)."), False),
     ("maximum", "The larger of two tensors, element by element.", np.maximum,
      Example("maximum([1.0, 5.0], [3.0, 2.0])", [3.0, 5.0]), Example("maximum([-1, 4], 0)", [0, 4]),
      NAN_WINS + " Where both are equal the gradient is split or goes to one of them, as the target does.", True),
@@ -142,13 +144,13 @@ def _binary_cards() -> list[Card]:
     cards = []
     for name, summary, function, first, second, notes, commutes in _BINARY:
         cards.append(Card(
-            name, "elementwise", summary, _OPERANDS, (), _division if name == "div" else _arithmetic, _pair(function), (first, second),
-            notes, commutes=commutes, broadcasts=True, elementwise=True, differentiable=name != "floor_divide",
+            name, "elementwise", summary, _OPERANDS, (), _division if name == "div" else _arithmetic, _pair(function),
+            (first, second), notes, commutes=commutes, broadcasts=True, elementwise=True, differentiable=name != "floor_divide",
         ))  # fmt: skip
     for name, summary, function, first, second, notes, commutes in _COMPARISONS:
         cards.append(Card(
-            name, "elementwise", summary, _OPERANDS, (), _equality if name in ("eq", "ne") else _order, _pair(function), (first, second),
-            notes, commutes=commutes, broadcasts=True, elementwise=True, differentiable=False,
+            name, "elementwise", summary, _OPERANDS, (), _equality if name in ("eq", "ne") else _order, _pair(function),
+            (first, second), notes, commutes=commutes, broadcasts=True, elementwise=True, differentiable=False,
         ))  # fmt: skip
     for name, summary, function, first, second in _LOGIC:
         cards.append(Card(
@@ -187,17 +189,19 @@ def _single(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 _F, _N = Accepts.FLOAT, Accepts.NUMBER
 # The last column says whether the derivative is of any use.
 _UNARY: tuple[tuple[str, str, Accepts, Callable[..., np.ndarray], Example, Example, str, bool], ...] = (
-    ("neg", "The negative; written `-x`.", _N, np.negative, Example("neg([1.0, -2.0])", [-1.0, 2.0]), Example("-[1, 2]", [-1, -2]),
-     "An unsigned integer wraps around.", True),
+    ("neg", "The negative; written `-x`.", _N, np.negative,
+     Example("neg([1.0, -2.0])", [-1.0, 2.0]), Example("-[1, 2]", [-1, -2]), "An unsigned integer wraps around.", True),
     ("abs", "The absolute value.", _N, np.abs, Example("abs([-1.5, 2.0])", [1.5, 2.0]), Example("abs([-3, 3])", [3, 3]),
      "Its gradient at 0 is 0.", True),
     ("sign", "-1, 0 or 1 by the sign.", _N, np.sign, Example("sign([-2.0, 0.0, 5.0])", [-1.0, 0.0, 1.0]),
      Example("sign([-7, 7])", [-1, 1]), "0 for both zeros; NaN for NaN (PyTorch gives 0).", False),
     ("exp", "e to the power of x.", _F, np.exp, Example("exp([0.0, 1.0])", [1.0, math.e]), Example("exp([-1.0])", [1 / math.e]),
      "", True),
-    ("log", "The natural logarithm.", _F, np.log, Example("log([1.0, 10.0])", [0.0, math.log(10)]), Example("log(exp([2.0]))", [2.0]),
+    ("log", "The natural logarithm.", _F, np.log,
+     Example("log([1.0, 10.0])", [0.0, math.log(10)]), Example("log(exp([2.0]))", [2.0]),
      "Minus infinity at 0, NaN below.", True),
-    ("log1p", "The natural logarithm of 1 + x, exact for small x.", _F, np.log1p, Example("log1p([0.0, 1.0])", [0.0, math.log(2)]),
+    ("log1p", "The natural logarithm of 1 + x, exact for small x.", _F, np.log1p,
+     Example("log1p([0.0, 1.0])", [0.0, math.log(2)]),
      Example("log1p([-0.5])", [math.log(0.5)]), "Minus infinity at -1, NaN below.", True),
     ("expm1", "e to the power of x, minus 1, exact for small x.", _F, np.expm1, Example("expm1([0.0, 1.0])", [0.0, math.e - 1]),
      Example("expm1(log1p([0.25]))", [0.25]), "", True),
@@ -205,28 +209,29 @@ _UNARY: tuple[tuple[str, str, Accepts, Callable[..., np.ndarray], Example, Examp
      "NaN below 0; the gradient at 0 is infinite.", True),
     ("rsqrt", "One over the square root.", _F, _rsqrt, Example("rsqrt([4.0, 0.25])", [0.5, 2.0]), Example("rsqrt([1.0])", [1.0]),
      "Infinite at 0, NaN below.", True),
-    ("sin", "The sine, of radians.", _F, np.sin, Example("sin([0.0, 1.0])", [0.0, math.sin(1)]), Example("sin([-1.0])", [-math.sin(1)]),
-     "", True),
-    ("cos", "The cosine, of radians.", _F, np.cos, Example("cos([0.0, 1.0])", [1.0, math.cos(1)]), Example("cos([-1.0])", [math.cos(1)]),
-     "", True),
+    ("sin", "The sine, of radians.", _F, np.sin,
+     Example("sin([0.0, 1.0])", [0.0, math.sin(1)]), Example("sin([-1.0])", [-math.sin(1)]), "", True),
+    ("cos", "The cosine, of radians.", _F, np.cos,
+     Example("cos([0.0, 1.0])", [1.0, math.cos(1)]), Example("cos([-1.0])", [math.cos(1)]), "", True),
     ("tanh", "The hyperbolic tangent.", _F, np.tanh, Example("tanh([0.0, 1.0])", [0.0, math.tanh(1)]),
      Example("tanh([-1000.0, 1000.0])", [-1.0, 1.0]), "", True),
-    ("sigmoid", "The logistic function, 1 / (1 + exp(-x)).", _F, _sigmoid, Example("sigmoid([0.0, 1.0])", [0.5, 1 / (1 + math.exp(-1))]),
-     Example("sigmoid([-1000.0, 1000.0])", [0.0, 1.0]), "Never overflows.", True),
+    ("sigmoid", "The logistic function, 1 / (1 + exp(-x)).", _F, _sigmoid,
+     Example("sigmoid([0.0, 1.0])", [0.5, 1 / (1 + math.exp(-1))]), Example("sigmoid([-1000.0, 1000.0])", [0.0, 1.0]),
+     "Never overflows.", True),
     ("erf", "The error function, 2 / sqrt(pi) times the integral of exp(-t ** 2) from 0 to x.", _F, _erf,
      Example("erf([0.0, 1.0])", [0.0, math.erf(1)]), Example("erf([-1.0])", [-math.erf(1)]), "", True),
-    ("relu", "The positive part, maximum(x, 0).", _N, _relu, Example("relu([-1.0, 2.0])", [0.0, 2.0]), Example("relu([-3, 3])", [0, 3]),
-     "Its gradient at 0 is 0.", True),
+    ("relu", "The positive part, maximum(x, 0).", _N, _relu,
+     Example("relu([-1.0, 2.0])", [0.0, 2.0]), Example("relu([-3, 3])", [0, 3]), "Its gradient at 0 is 0.", True),
     ("softplus", "log(1 + exp(x)).", _F, _softplus, Example("softplus([0.0, 1.0])", [math.log(2), math.log1p(math.e)]),
      Example("softplus([1000.0])", [1000.0]),
-     "Never overflows, and has no threshold: torch.nn.functional.softplus returns x itself above 20, which differs by 2e-9.", True),
+     "Never overflows, and has no threshold: torch's softplus returns x itself above 20, which differs by 2e-9.", True),
     ("floor", "The largest whole number not above x.", _F, np.floor, Example("floor([1.5, -1.5])", [1.0, -2.0]),
      Example("floor([3.0])", [3.0]), "Stays floating: `cast` makes it an integer.", False),
     ("ceil", "The smallest whole number not below x.", _F, np.ceil, Example("ceil([1.5, -1.5])", [2.0, -1.0]),
      Example("ceil([3.0])", [3.0]), "Stays floating: `cast` makes it an integer.", False),
-    ("round", "The nearest whole number, a half to the even one.", _F, np.round, Example("round([0.5, 1.5, 2.6])", [0.0, 2.0, 3.0]),
-     Example("round([-0.5, -2.4])", [0.0, -2.0]), "Half to even as in IEEE 754, NumPy, PyTorch, JAX and ONNX Round; C's round and school "
-     "rounding go away from zero.", False),
+    ("round", "The nearest whole number, a half to the even one.", _F, np.round,
+     Example("round([0.5, 1.5, 2.6])", [0.0, 2.0, 3.0]), Example("round([-0.5, -2.4])", [0.0, -2.0]),
+     "Half to even as in IEEE 754, NumPy, PyTorch, JAX and ONNX Round; C's round goes away from zero.", False),
     ("isnan", "True where x is not a number.", _F, np.isnan, Example("isnan([1.0, 2.0])", [False, False]),
      Example("isnan(log([-1.0, 1.0]))", [True, False]), "", False),
     ("logical_not", "True where x is false; written `not x`.", Accepts.BOOL, np.logical_not,
@@ -245,14 +250,14 @@ def _unary_cards() -> list[Card]:
     ]  # fmt: skip
 
 
-def _bound(name: str, value: AttributeValue, dtype: DType) -> float | int | None:
+def _bound(name: str, value: AttributeValue, dtype: DType) -> float | None:
     if value is None:
         return None
     number = cast(float, value)
     if dtype.is_float:
         return float(number)
     if number != int(number):
-        raise OpError(f"{name} is {number:g}, and x is {dtype}", name, f"give a whole number, or `cast` x to f32 first", "DL0402")
+        raise OpError(f"{name} is {number:g}, and x is {dtype}", name, "give a whole number, or `cast` x to f32 first", "DL0402")
     return int(number)
 
 
@@ -265,7 +270,7 @@ def _normalize_clip(types: tuple[TensorType, ...], attributes: dict[str, Attribu
     return {**attributes, "low": low, "high": high}
 
 
-def _clip(x: np.ndarray, low: float | int | None, high: float | int | None) -> np.ndarray:
+def _clip(x: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
     return np.asarray(np.clip(x, low, high)).astype(x.dtype)
 
 
@@ -316,8 +321,8 @@ _OTHERS = (
             Example("where([true, false], [1.0, 2.0], [3.0, 4.0])", [1.0, 4.0]),
             Example("where([1.0, -1.0] > 0.0, 10.0, -10.0)", [10.0, -10.0]),
         ),
-        notes="Both sides are computed. A NaN or infinity in the gradient of the side not taken spoils the gradient, in every target: make "
-        "the argument safe before the function, not after.",
+        notes="Both sides are computed. A NaN or infinity in the gradient of the side not taken spoils the gradient, in every "
+        "target: make the argument safe before the function, not after.",
         broadcasts=True,
         elementwise=True,
     ),
@@ -330,8 +335,8 @@ _OTHERS = (
         infer=_infer_cast,
         reference=_cast,
         examples=(Example("cast([1.7, -1.7], i64)", [1, -1]), Example("cast([true, false], f32)", [1.0, 0.0])),
-        notes="A floating number becomes an integer by dropping its fraction (towards zero); one that does not fit, or NaN, is undefined. "
-        "To bool: true where not zero.",
+        notes="A floating number becomes an integer by dropping its fraction (towards zero); one that does not fit, or NaN, is "
+        "undefined. To bool: true where not zero.",
         elementwise=True,
     ),
 )

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from dsl.dims import Dim
-from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, OpError, Operand
+from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, Operand, OpError
 from dsl.ops.inference import axis, canonical_axis, canonical_dtype, dtype_of, promoted, require_at_most, require_equal
 from dsl.ops.numpy_types import computed
 from dsl.types import DType, TensorType
@@ -69,7 +69,7 @@ def _infer_scatter_add(types: tuple[TensorType, ...], attributes: Attributes) ->
 
 def _scatter_add(x: np.ndarray, index: np.ndarray, updates: np.ndarray, over: int) -> np.ndarray:
     result = x.copy()
-    places = list(np.indices(index.shape, sparse=True))
+    places: list[np.ndarray] = list(np.indices(index.shape, sparse=True))
     places[over] = index.astype(np.int64)
     np.add.at(result, tuple(places), updates)
     return result
@@ -80,13 +80,13 @@ def _infer_one_hot(types: tuple[TensorType, ...], attributes: Attributes) -> Ten
 
 
 def _one_hot(x: np.ndarray, classes: int, dtype: DType) -> np.ndarray:
-    return (np.expand_dims(x, -1) == np.arange(classes)).astype(computed(dtype))
+    return np.asarray(np.expand_dims(x, -1) == np.arange(classes), dtype=computed(dtype))
 
 
 def _order(x: np.ndarray, over: int, descending: bool) -> np.ndarray:
     """The indices that sort `x`; equal elements keep their order, in a descending sort too."""
     if not descending:
-        return np.argsort(x, axis=over, kind="stable")
+        return np.asarray(np.argsort(x, axis=over, kind="stable"), dtype=np.int64)
     backwards = np.argsort(np.flip(x, over), axis=over, kind="stable")
     return np.asarray(x.shape[over] - 1 - np.flip(backwards, over), dtype=np.int64)
 
@@ -122,15 +122,20 @@ def _infer_triangle(types: tuple[TensorType, ...], attributes: Attributes) -> Te
     return x
 
 
-def _triangle(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _triangle(function: Callable[..., object]) -> Callable[..., np.ndarray]:
     def reference(x: np.ndarray, diagonal: int) -> np.ndarray:
-        return function(x, k=diagonal)
+        return np.asarray(function(x, k=diagonal))
 
     return reference
 
 
-IN_RANGE = "An index must lie in 0 to size - 1; another, a negative one too, is undefined (NumPy wraps, PyTorch stops, JAX clamps)."
-TIES = "Equal elements come in the order they had, the smaller index first (PyTorch's and NumPy's sorts promise that only when stable)."
+IN_RANGE = (
+    "An index must lie in 0 to size - 1; another, a negative one too, is undefined (NumPy wraps, PyTorch stops, JAX clamps)."
+)
+TIES = (
+    "Equal elements come in the order they had, the smaller index first (PyTorch's and NumPy's sorts promise that only when "
+    "stable)."
+)
 DIAGONAL = "Of the last two axes. `diagonal` moves the edge: 0 is the main diagonal, 1 the one above it, -1 the one below."
 
 CARDS: tuple[Card, ...] = (
@@ -147,8 +152,9 @@ CARDS: tuple[Card, ...] = (
             Example("gather([[1.0, 2.0], [3.0, 4.0]], [1, 0], over=1)", [2.0, 3.0]),
             Example("gather([[1.0, 2.0], [3.0, 4.0]], [[1, 1], [0, 1]], over=1)", [[2.0, 2.0], [3.0, 4.0]]),
         ),
-        notes="An index with as many axes as x is NumPy's take_along_axis and torch.gather; with one less it picks one entry a row, and the "
-        "axis is gone. The other axes must be equal (torch.gather allows a shorter index, NumPy stretches). " + IN_RANGE,
+        notes="An index with as many axes as x is NumPy's take_along_axis and torch.gather; with one less it picks one entry a "
+        "row, and the axis is gone. The other axes must be equal (torch.gather allows a shorter "
+        "index, NumPy stretches). " + IN_RANGE,
     ),
     Card(
         name="take",
@@ -163,7 +169,8 @@ CARDS: tuple[Card, ...] = (
             Example("take([[1.0, 2.0], [3.0, 4.0]], [1, 1, 0])", [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]),
             Example("take([[1, 2], [3, 4]], [1], over=1)", [[2], [4]]),
         ),
-        notes="The axes of the index take the place of the axis: an embedding is `take(table, tokens)`. ONNX calls this Gather. " + IN_RANGE,
+        notes="The axes of the index take the place of the axis: an embedding is `take(table, tokens)`. ONNX calls this Gather. "
+        + IN_RANGE,
     ),
     Card(
         name="scatter_add",
@@ -178,8 +185,9 @@ CARDS: tuple[Card, ...] = (
             Example("scatter_add([0.0, 0.0, 0.0], [0, 2, 2], [1.0, 2.0, 3.0], over=0)", [1.0, 0.0, 5.0]),
             Example("scatter_add([[1, 1]], [[1]], [[5]], over=1)", [[1, 6]]),
         ),
-        notes="Updates for the same place all count. The index has the shape of the updates, and all its axes but `over` are those of x. The "
-        "order of the additions is the target's, so the last bits of floating sums may differ from run to run on a GPU. " + IN_RANGE,
+        notes="Updates for the same place all count. The index has the shape of the updates, and all its axes but `over` are "
+        "those of x. The order of the additions is the target's, so the last bits of floating sums may differ from run to run on "
+        "a GPU. " + IN_RANGE,
     ),
     Card(
         name="one_hot",
@@ -191,8 +199,8 @@ CARDS: tuple[Card, ...] = (
         normalize=canonical_dtype,
         reference=_one_hot,
         examples=(Example("one_hot([2, 0], 3)", [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]), Example("one_hot(1, 2, i64)", [0, 1])),
-        notes="In the model's floating type unless a dtype is given (torch.nn.functional.one_hot gives i64). An index out of range is "
-        "undefined (JAX gives zeros, PyTorch stops, ONNX wraps).",
+        notes="In the model's floating type unless a dtype is given (torch.nn.functional.one_hot gives i64). An index out of "
+        "range is undefined (JAX gives zeros, PyTorch stops, ONNX counts a negative one from the end).",
         differentiable=False,
     ),
     Card(
@@ -209,8 +217,8 @@ CARDS: tuple[Card, ...] = (
             Example("topk([1.0, 5.0, 3.0], 2).values", [5.0, 3.0]),
             Example("topk([[4, 1, 4]], 2, largest=true).indices", [[0, 2]]),
         ),
-        notes="Sorted, the largest first (the smallest first with largest=false). Among equal ones the smaller index comes first, as in JAX and "
-        "ONNX; PyTorch promises no order.",
+        notes="Sorted, the largest first (the smallest first with largest=false). Among equal ones the smaller index comes "
+        "first, as in JAX and ONNX; PyTorch promises no order.",
     ),
     Card(
         name="sort",
@@ -221,7 +229,10 @@ CARDS: tuple[Card, ...] = (
         infer=_same,
         normalize=canonical_axis,
         reference=_sort,
-        examples=(Example("sort([3.0, 1.0, 2.0])", [1.0, 2.0, 3.0]), Example("sort([[3], [1]], over=0, descending=true)", [[3], [1]])),
+        examples=(
+            Example("sort([3.0, 1.0, 2.0])", [1.0, 2.0, 3.0]),
+            Example("sort([[3], [1]], over=0, descending=true)", [[3], [1]]),
+        ),
         notes="Only the values; `argsort` has the indices. NaN counts as larger than every number.",
     ),
     Card(
@@ -245,7 +256,10 @@ CARDS: tuple[Card, ...] = (
         attributes=(Attribute("diagonal", Form.INT, 0),),
         infer=_infer_triangle,
         reference=_triangle(np.tril),
-        examples=(Example("tril([[1.0, 2.0], [3.0, 4.0]])", [[1.0, 0.0], [3.0, 4.0]]), Example("tril([[1, 2], [3, 4]], -1)", [[0, 0], [3, 0]])),
+        examples=(
+            Example("tril([[1.0, 2.0], [3.0, 4.0]])", [[1.0, 0.0], [3.0, 4.0]]),
+            Example("tril([[1, 2], [3, 4]], -1)", [[0, 0], [3, 0]]),
+        ),
         notes=DIAGONAL,
     ),
     Card(
@@ -256,7 +270,10 @@ CARDS: tuple[Card, ...] = (
         attributes=(Attribute("diagonal", Form.INT, 0),),
         infer=_infer_triangle,
         reference=_triangle(np.triu),
-        examples=(Example("triu([[1.0, 2.0], [3.0, 4.0]])", [[1.0, 2.0], [0.0, 4.0]]), Example("triu([[1, 2], [3, 4]], 1)", [[0, 2], [0, 0]])),
+        examples=(
+            Example("triu([[1.0, 2.0], [3.0, 4.0]])", [[1.0, 2.0], [0.0, 4.0]]),
+            Example("triu([[1, 2], [3, 4]], 1)", [[0, 2], [0, 0]]),
+        ),
         notes=DIAGONAL,
     ),
 )

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from dsl.dims import Dim, dims_equal, format_dim
-from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, OpError, Operand
+from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, Operand, OpError
 from dsl.ops.einsum import DOTS, Pattern, parse_pattern
 from dsl.ops.inference import promoted
 from dsl.ops.numpy_types import at_least_i32
@@ -59,7 +59,9 @@ def _normalize_einsum(types: tuple[TensorType, ...], attributes: dict[str, Attri
 def _infer_einsum(types: tuple[TensorType, ...], attributes: Attributes) -> TensorType:
     pattern = parse_pattern(cast(str, attributes["pattern"]))
     if len(pattern.operands) != len(types):
-        raise OpError(f"the pattern has {len(pattern.operands)} operands, and {len(types)} tensors are given", "pattern", code="DL0304")
+        raise OpError(
+            f"the pattern has {len(pattern.operands)} operands, and {len(types)} tensors are given", "pattern", code="DL0304"
+        )
     sizes: dict[str, Dim] = {}
     dots: Shape = ()
     dtype = types[0]
@@ -73,7 +75,9 @@ def _bind(names: tuple[str, ...], x: TensorType, i: int, sizes: dict[str, Dim], 
     """Binds the axes of one operand; the shape under `...` with this operand's."""
     spread = x.rank - len(names) + 1
     if DOTS not in names and spread != 1 or spread < 0:
-        raise OpError(f"operand {i + 1} is {x}, and the pattern gives it {len(names)} axes: {' '.join(names)}", "xs", code="DL0304")
+        raise OpError(
+            f"operand {i + 1} is {x}, and the pattern gives it {len(names)} axes: {' '.join(names)}", "xs", code="DL0304"
+        )
     at = 0
     for name in names:
         if name == DOTS:
@@ -86,7 +90,9 @@ def _bind(names: tuple[str, ...], x: TensorType, i: int, sizes: dict[str, Dim], 
         size = x.shape[at]
         bound = sizes.setdefault(name, size)
         if bound is not size and not dims_equal(bound, size):
-            raise OpError(f"operand {i + 1} is {x}: its axis `{name}` is {format_dim(size)}, and `{name}` was {format_dim(bound)}", "xs")
+            raise OpError(
+                f"operand {i + 1} is {x}: its axis `{name}` is {format_dim(size)}, and `{name}` was {format_dim(bound)}", "xs"
+            )
         at += 1
     return dots
 
@@ -119,8 +125,8 @@ CARDS: tuple[Card, ...] = (
             Example("matmul([[1.0, 2.0], [3.0, 4.0]], [[1.0], [10.0]])", [[21.0], [43.0]]),
             Example("[1.0, 2.0] @ [3.0, 4.0]", 11.0),
         ),
-        notes="NumPy's rules, which PyTorch, JAX and ONNX share: axes before the last two are stretched like those of `+`; a tensor with one "
-        "axis is a row on the left and a column on the right, and that axis is gone from the result.",
+        notes="NumPy's rules, which PyTorch, JAX and ONNX share: axes before the last two are stretched like those of `+`; a "
+        "tensor with one axis is a row on the left and a column on the right, and that axis is gone from the result.",
     ),
     Card(
         name="einsum",
@@ -132,10 +138,10 @@ CARDS: tuple[Card, ...] = (
         normalize=_normalize_einsum,
         reference=_einsum,
         examples=(
-            Example('einsum([[1.0, 2.0]], [[3.0, 4.0]], "i d, j d -> i j")', [[11.0]]),
-            Example('einsum([[1, 2], [3, 4]], "ii->i")', [1, 4]),
+            Example('einsum([[1.0, 2.0]], [[3.0, 4.0]], pattern="i d, j d -> i j")', [[11.0]]),
+            Example('einsum([[1, 2], [3, 4]], pattern="ii->i")', [1, 4]),
         ),
-        notes='Names between spaces as in einops, "b i d, b j d -> b i j", or one letter an axis as in NumPy, "bid,bjd->bij"; `...` stands for '
-        "any leading axes, stretched. The result is always written. Axes of one name must be equal: 1 does not stretch.",
+        notes='Names between spaces as in einops, "b i d, b j d -> b i j", or one letter an axis as in NumPy, "bid,bjd->bij"; '
+        "`...` stands for any leading axes, stretched. The result is always written. Axes of one name must be equal: 1 does not stretch.",
     ),
 )

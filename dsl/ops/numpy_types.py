@@ -1,4 +1,4 @@
-"""Element types as NumPy knows them: those of arrays in a graph, and those that references compute in (every float in float64)."""
+"""Element types as NumPy knows them: those of arrays in a graph, and those of references (floats in float64)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _NAMES = {
     "float16": DType.F16, "bfloat16": DType.BF16, "float32": DType.F32, "float64": DType.F64,
     "int8": DType.I8, "uint8": DType.U8, "int32": DType.I32, "int64": DType.I64, "bool": DType.BOOL,
 }  # fmt: skip
-_COMPUTED = {
+_COMPUTED: dict[DType, np.dtype] = {
     DType.I8: np.dtype(np.int8), DType.U8: np.dtype(np.uint8), DType.I32: np.dtype(np.int32),
     DType.I64: np.dtype(np.int64), DType.BOOL: np.dtype(np.bool_),
 }  # fmt: skip
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT64: np.dtype = np.dtype(np.float64)
 
 
 def array_dtype(array: np.ndarray) -> DType | None:

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from dsl.dims import Dim
-from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, OpError, Operand
+from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, Operand, OpError
 from dsl.ops.inference import canonical_shape, dtype_of
 from dsl.types import DType, TensorType
 
@@ -129,8 +129,8 @@ CARDS: tuple[Card, ...] = (
         infer=_infer_dropout,
         reference=_dropout,
         examples=(Example("dropout([1.0, 2.0], 0.5)", [1.0, 2.0]), Example("dropout([[3.0]], rate=0.0)", [[3.0]])),
-        notes="`rate` is the probability of dropping, as in PyTorch and Keras (ONNX and JAX libraries agree; TensorFlow 1 gave that of keeping). "
-        "Examples are evaluated in inference.",
+        notes="`rate` is the probability of dropping, as in PyTorch and Keras (ONNX and JAX libraries agree; TensorFlow 1 gave "
+        "that of keeping). Examples are evaluated in inference.",
         random=True,
         elementwise=True,
     ),

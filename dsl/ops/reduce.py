@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from dsl.dims import Dim
-from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, Infer, OpError, Operand
+from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, Infer, Operand, OpError
 from dsl.ops.inference import axes, axis, canonical_axes, canonical_axis
 from dsl.types import DType, Shape, TensorType
 
@@ -66,7 +66,9 @@ def _infer_position(types: tuple[TensorType, ...], attributes: Attributes) -> Te
 def _infer_var(types: tuple[TensorType, ...], attributes: Attributes) -> TensorType:
     count, correction = _count(types[0], axes(attributes)), cast(int, attributes["correction"])
     if isinstance(count, int) and count <= correction:
-        raise OpError(f"the sum of squares over {count} elements would be divided by {count} - {correction}", "correction", code="DL0402")
+        raise OpError(
+            f"the sum of squares over {count} elements would be divided by {count} - {correction}", "correction", code="DL0402"
+        )
     return _infer_kept(types, attributes)
 
 
@@ -121,7 +123,7 @@ def _logsumexp(x: np.ndarray, over: Over, keepdims: bool) -> np.ndarray:
     highest = np.max(x, axis=over, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(highest), highest, 0.0)
     total = np.log(np.sum(np.exp(x - shift), axis=over, keepdims=True)) + shift
-    return total if keepdims else np.squeeze(total, axis=over)
+    return np.asarray(total if keepdims else np.squeeze(total, axis=over))
 
 
 @_silent
@@ -144,7 +146,13 @@ def _cumsum(x: np.ndarray, over: int) -> np.ndarray:
 
 
 def _reduction(
-    name: str, summary: str, accepts: Accepts, infer: Infer, reference: Callable[..., np.ndarray], examples: tuple[Example, Example], notes: str
+    name: str,
+    summary: str,
+    accepts: Accepts,
+    infer: Infer,
+    reference: Callable[..., np.ndarray],
+    examples: tuple[Example, Example],
+    notes: str,
 ) -> Card:
     """A card of a plain reduction: `over` and `keepdims`."""
     return Card(
@@ -155,7 +163,10 @@ def _reduction(
 
 WIDE = "Integers and bool add up in i64, as in NumPy and PyTorch (JAX and ONNX keep the type)."
 EXTREME = "NaN wins over every number. Integers stay as they are. Of a size 0 an error."
-FIRST = "The first one where several are equal (NumPy and JAX; ONNX with select_last_index=0; PyTorch promises none). With NaN: undefined."
+FIRST = (
+    "The first one where several are equal, as in NumPy, PyTorch and JAX (ONNX with select_last_index=0). With NaN it is "
+    "undefined."
+)
 
 _PLAIN = (
     _reduction(
@@ -165,7 +176,8 @@ _PLAIN = (
     _reduction(
         "mean", "The mean over axes.", Accepts.ANY, _infer_mean, _mean,
         (Example("mean([[1.0, 2.0], [3.0, 6.0]], over=0, keepdims=true)", [[2.0, 4.0]]), Example("mean([1, 2])", 1.5)),
-        "Of integers or bool it is the model's floating type, f32 where none is set (PyTorch refuses them). Over nothing it is NaN.",
+        "Of integers or bool it is the model's floating type, f32 where none is set (PyTorch refuses them). Over nothing it is "
+        "NaN.",
     ),
     _reduction(
         "prod", "The product over axes.", Accepts.NUMBER, _infer_total, _numpy(np.prod, widen=True),
@@ -235,8 +247,8 @@ CARDS: tuple[Card, ...] = (
         normalize=canonical_axes,
         reference=_var,
         examples=(Example("var([1.0, 3.0])", 1.0), Example("var([[1.0, 3.0], [2.0, 6.0]], over=1, correction=1)", [2.0, 8.0])),
-        notes="Squares are divided by n - correction. The default 0 is NumPy's and JAX's, and what BatchNorm and LayerNorm normalise by; "
-        "torch.var has 1.",
+        notes="Squares are divided by n - correction. The default 0 is NumPy's and JAX's, and what BatchNorm and LayerNorm "
+        "normalise by; torch.var has 1.",
     ),
     Card(
         name="norm",
@@ -248,8 +260,9 @@ CARDS: tuple[Card, ...] = (
         normalize=_normalize_norm,
         reference=_norm,
         examples=(Example("norm([3.0, 4.0])", 5.0), Example("norm([[1.0, -2.0]], p=1, over=1)", [3.0])),
-        notes="Several axes are taken as one vector (never a matrix norm); an infinite p gives the largest absolute value. No epsilon: the "
-        "gradient of the Euclidean norm at zero is NaN in most targets, so add one inside a square root where zero can occur.",
+        notes="Several axes are taken as one vector (never a matrix norm); an infinite p gives the largest absolute value. No "
+        "epsilon: the gradient of the Euclidean norm at zero is NaN in most targets, so add one inside a square root where zero "
+        "can occur.",
     ),
     Card(
         name="cumsum",
@@ -260,7 +273,10 @@ CARDS: tuple[Card, ...] = (
         infer=_infer_cumsum,
         normalize=canonical_axis,
         reference=_cumsum,
-        examples=(Example("cumsum([1.0, 2.0, 3.0], over=0)", [1.0, 3.0, 6.0]), Example("cumsum([[1, 2], [3, 4]], over=1)", [[1, 3], [3, 7]])),
+        examples=(
+            Example("cumsum([1.0, 2.0, 3.0], over=0)", [1.0, 3.0, 6.0]),
+            Example("cumsum([[1, 2], [3, 4]], over=1)", [[1, 3], [3, 7]]),
+        ),
         notes="Each sum includes its own element. " + WIDE,
     ),
 )
