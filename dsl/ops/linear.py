@@ -142,6 +142,6 @@ CARDS: tuple[Card, ...] = (
             Example('einsum([[1, 2], [3, 4]], pattern="ii->i")', [1, 4]),
         ),
         notes='Names between spaces as in einops, "b i d, b j d -> b i j", or one letter an axis as in NumPy, "bid,bjd->bij"; '
-        "`...` stands for any leading axes, stretched. The result is always written. Axes of one name must be equal: 1 does not stretch.",
+        "`...` stands for any leading axes, stretched. The result is always written. Axes of one name are equal: 1 does not stretch.",
     ),
 )

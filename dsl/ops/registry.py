@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dsl.ops import control, create, elementwise, index, linear, random, reduce
+from dsl.ops import control, conv, create, elementwise, index, linear, pool, random, reduce, shape
 from dsl.ops.card import Card
 
 _FAMILIES: tuple[tuple[str, tuple[Card, ...]], ...] = (
     ("elementwise", elementwise.CARDS),
     ("reduce", reduce.CARDS),
     ("linear", linear.CARDS),
+    ("conv", (*conv.CARDS, *pool.CARDS)),
+    ("shape", shape.CARDS),
     ("index", index.CARDS),
     ("create", create.CARDS),
     ("random", random.CARDS),
