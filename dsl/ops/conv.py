@@ -62,7 +62,8 @@ def _infer_conv(types: tuple[TensorType, ...], attributes: Attributes) -> Tensor
     if not dims_equal(weight.shape[1] * groups, channels):
         wanted = format_dim(weight.shape[1]) if groups == 1 else f"{format_dim(weight.shape[1])} * {groups} groups"
         raise OpError(f"x has {format_dim(channels)} channels, and the weight {weight} takes {wanted}", "weight")
-    stride, dilation, padding = int_tuple(attributes, "stride"), int_tuple(attributes, "dilation"), pair_tuple(attributes, "padding")
+    stride, dilation = int_tuple(attributes, "stride"), int_tuple(attributes, "dilation")
+    padding = pair_tuple(attributes, "padding")
     spatial: list[Dim] = []
     for n, k, s, d, p in zip(x.shape[2:], kernel, stride, dilation, padding, strict=True):
         require_fit(n, k, d, p)
@@ -106,14 +107,16 @@ def _infer_transpose(types: tuple[TensorType, ...], attributes: Attributes) -> T
     channels = x.shape[1]
     _require_groups(channels, groups, "channels of x")
     if not dims_equal(weight.shape[0], channels):
-        raise OpError(f"x has {format_dim(channels)} channels, and the weight {weight} takes {format_dim(weight.shape[0])}", "weight")
+        wanted = format_dim(weight.shape[0])
+        raise OpError(f"x has {format_dim(channels)} channels, and the weight {weight} takes {wanted}", "weight")
     stride, dilation = int_tuple(attributes, "stride"), int_tuple(attributes, "dilation")
     padding, extra = pair_tuple(attributes, "padding"), int_tuple(attributes, "output_padding")
     spatial: list[Dim] = []
     for n, k, s, d, (low, high), e in zip(x.shape[2:], kernel, stride, dilation, padding, extra, strict=True):
         size = (n - 1) * s + span(k, d) + e - low - high
         if isinstance(size, int) and size < 1:
-            raise OpError(f"padding {low} and {high} leaves nothing of {size + low + high} output places", "padding", code=BAD_ATTRIBUTE)
+            message = f"padding {low} and {high} leaves nothing of {size + low + high} output places"
+            raise OpError(message, "padding", code=BAD_ATTRIBUTE)
         spatial.append(size)
     return x.with_shape((x.shape[0], weight.shape[1] * groups, *spatial))
 
@@ -134,10 +137,12 @@ def _reference_transpose(
     rows = x.reshape(batch, groups, channels // groups, -1)
     matrix = weight.reshape(groups, channels // groups, -1)
     pieces = (np.swapaxes(matrix, 1, 2) @ rows).reshape(batch, groups * features, *kernel, *spatial)
-    whole = [(n - 1) * s + span(k, d) + e for n, s, k, d, e in zip(spatial, stride, kernel, dilation, output_padding, strict=True)]
+    extents = zip(spatial, stride, kernel, dilation, output_padding, strict=True)
+    whole = [(n - 1) * s + span(k, d) + e for n, s, k, d, e in extents]
     total = np.zeros((batch, groups * features, *whole))
     for place in places(*map(range, kernel)):
-        steps = tuple(slice(i * d, i * d + (n - 1) * s + 1, s) for i, d, n, s in zip(place, dilation, spatial, stride, strict=True))
+        moves = zip(place, dilation, spatial, stride, strict=True)
+        steps = tuple(slice(i * d, i * d + (n - 1) * s + 1, s) for i, d, n, s in moves)
         total[(slice(None), slice(None), *steps)] += pieces[(slice(None), slice(None), *place)]
     cut = tuple(slice(low, size - high) for (low, high), size in zip(padding, whole, strict=True))
     result: np.ndarray = total[(slice(None), slice(None), *cut)]
@@ -166,8 +171,8 @@ CARDS: tuple[Card, ...] = (
         ),
         notes=(
             "Cross-correlation: the kernel is not flipped, as in torch.nn.functional.conv2d, lax.conv_general_dilated and ONNX Conv. "
-            "`padding` is a number, one for each spatial axis, a (low, high) pair for each, \"valid\", or \"same\": output ceil(n / stride), "
-            "with the odd place at the end, as tf.nn.convolution, torch's padding='same' and ONNX SAME_UPPER have it. "
+            '`padding` is a number, one for each spatial axis, a (low, high) pair for each, "valid", or "same": output ceil(n / stride), '
+            "with the odd place at the end, as in tf.nn.convolution, torch's padding='same' and ONNX SAME_UPPER. "
             "Output size: (n + low + high - dilation * (kernel - 1) - 1) // stride + 1."
         ),
         normalize=_normalize_conv,
@@ -191,9 +196,9 @@ CARDS: tuple[Card, ...] = (
             Example("conv_transpose([[[1.0, 2.0]]], [[[1.0, 10.0, 100.0]]], stride=2, padding=1)", [[[10.0, 102.0, 20.0]]]),
         ),
         notes=(
-            "The weight has its input channels first, as in torch.nn.ConvTranspose2d and ONNX ConvTranspose. `padding` cuts off places of the "
-            "output; `output_padding` adds places at its end. Output size: (n - 1) * stride - low - high + dilation * (kernel - 1) + "
-            "output_padding + 1. Its formula is torch's; lax.conv_transpose with \"SAME\" or \"VALID\" means other paddings."
+            "The weight has its input channels first, as in torch.nn.ConvTranspose2d and ONNX ConvTranspose. `padding` cuts off places "
+            "of the output; `output_padding` adds places at its end. Output size, as torch's: (n - 1) * stride - low - high + "
+            'dilation * (kernel - 1) + output_padding + 1. lax.conv_transpose means other paddings by "SAME" and "VALID".'
         ),
         normalize=_normalize_transpose,
     ),

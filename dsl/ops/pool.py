@@ -43,7 +43,9 @@ def _infer_pool(types: tuple[TensorType, ...], attributes: Attributes) -> Tensor
     return x.with_shape((*x.shape[:2], *spatial))
 
 
-def _steps(x: np.ndarray, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], out: list[int]) -> list[np.ndarray]:
+def _steps(
+    x: np.ndarray, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], out: list[int]
+) -> list[np.ndarray]:
     """For each place of the kernel the view of padded `x` that it sees, one entry for each window."""
     found = []
     for place in places(*map(range, kernel)):
@@ -53,7 +55,12 @@ def _steps(x: np.ndarray, kernel: tuple[int, ...], stride: tuple[int, ...], dila
 
 
 def _covering(
-    shape: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: Pairs, dilation: tuple[int, ...], ceil_mode: bool
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: Pairs,
+    dilation: tuple[int, ...],
+    ceil_mode: bool,
 ) -> tuple[list[int], Pairs]:
     """Windows on each spatial axis, and padding that also covers windows hanging over the end."""
     out: list[int] = []
@@ -97,7 +104,7 @@ def _reference_average(
 def _spatial_sizes(x: TensorType, value: AttributeValue) -> tuple[Dim, ...]:
     """`size` as one size for each spatial axis; a bare one counts for all."""
     found = sizes(value, "size")
-    if not isinstance(value, tuple):
+    if len(found) == 1:
         return found * (x.rank - 2)
     if len(found) != x.rank - 2:
         raise OpError(f"`size` has {len(found)} numbers for {x.rank - 2} spatial axes", "size", code=BAD_ATTRIBUTE)
@@ -159,7 +166,7 @@ def _scaled(size: Dim, factor: float) -> Dim:
     else:
         exact = Fraction(factor)
         if exact.denominator > 1024:
-            message = f"scale {factor} is no exact fraction, so that floor({format_dim(size)} * {factor}) cannot be said for every size"
+            message = f"scale {factor} is no exact fraction, so floor({format_dim(size)} * {factor}) is not known for every size"
             raise OpError(message, "scale", "give `size`, or a scale such as 2 or 0.5", BAD_ATTRIBUTE)
         result = size * exact.numerator // exact.denominator
     upper = dim_upper(result)
@@ -190,7 +197,9 @@ def _reference_interpolate(
 
 
 _X = (Operand("x", Accepts.FLOAT),)
-_CEIL = "With `ceil_mode` the last window may hang over the end if it starts inside the input or the low padding (torch.nn.MaxPool2d)."
+_CEIL = (
+    "With `ceil_mode` the last window may hang over the end if it starts in the input or the low padding (torch.nn.MaxPool2d)."
+)
 
 CARDS: tuple[Card, ...] = (
     Card(
@@ -211,7 +220,7 @@ CARDS: tuple[Card, ...] = (
             Example("max_pool([[[1.0, 3.0, 2.0, 4.0]]], 2)", [[[3.0, 4.0]]]),
             Example("max_pool([[[1.0, 3.0, 2.0]]], 2, ceil_mode=true)", [[[3.0, 2.0]]]),
         ),
-        notes=f"Places of the padding never win. The stride is the kernel unless given. Padding is at most half of the kernel. {_CEIL}",
+        notes=f"The stride is the kernel unless given. Padding never wins and is at most half of the kernel. {_CEIL}",
         normalize=_normalize_pool,
     ),
     Card(
@@ -233,7 +242,7 @@ CARDS: tuple[Card, ...] = (
             Example("avg_pool([[[2.0, 4.0]]], 2, padding=1, count_include_pad=false)", [[[2.0, 4.0]]]),
         ),
         notes=(
-            "Zeros of the padding count in the mean, as in torch.nn.AvgPool2d, unless `count_include_pad` is false, which is the default of "
+            "Zeros of the padding count in the mean, as in torch.nn.AvgPool2d, unless `count_include_pad` is false, the default of "
             f"ONNX AveragePool. What hangs over the padding never counts. The stride is the kernel unless given. {_CEIL}"
         ),
         normalize=_normalize_pool,
@@ -250,7 +259,7 @@ CARDS: tuple[Card, ...] = (
             Example("adaptive_avg_pool([[[1.0, 3.0, 2.0, 4.0]]], 2)", [[[2.0, 3.0]]]),
             Example("adaptive_avg_pool([[[1.0, 3.0, 5.0]]], 2)", [[[2.0, 4.0]]]),
         ),
-        notes="Of n places, cell i of m is floor(i * n / m) up to ceil((i + 1) * n / m), so cells may overlap (torch.nn.AdaptiveAvgPool2d).",
+        notes="Of n places, cell i of m is floor(i * n / m) up to ceil((i + 1) * n / m); cells may overlap (torch.nn.AdaptiveAvgPool2d).",
         normalize=_normalize_adaptive,
     ),
     Card(
@@ -271,9 +280,10 @@ CARDS: tuple[Card, ...] = (
             Example('interpolate([[[[1.0, 3.0]]]], size=[1, 4], mode="bilinear")', [[[[1.0, 1.5, 2.5, 3.0]]]]),
         ),
         notes=(
-            "As torch.nn.functional.interpolate: \"nearest\" takes place floor(i * in / out) (ONNX Resize: asymmetric, floor), \"bilinear\" "
-            "maps the centres of pixels (ONNX: half_pixel) or, with `align_corners`, the outermost pixels onto each other, and never "
-            "smooths when it shrinks. With `scale` the output is floor(in * scale), and the map uses 1 / scale in place of in / out."
+            'As torch.nn.functional.interpolate: "nearest" takes place floor(i * in / out) (ONNX Resize: asymmetric, floor), '
+            '"bilinear" maps the centres of pixels (ONNX: half_pixel) or, with `align_corners`, the outermost pixels onto each other, '
+            "and never smooths when it shrinks. With `scale` the output is floor(in * scale), and the map uses 1 / scale in place of "
+            "in / out, unless `align_corners`."
         ),
         normalize=_normalize_interpolate,
     ),

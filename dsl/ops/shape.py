@@ -31,7 +31,7 @@ Types = tuple[TensorType, ...]
 Given = dict[str, AttributeValue]
 
 
-# --- reshape, permute, expand -----------------------------------------------------------------------------------------------------
+# --- reshape, permute, expand -----------------------------------------------------------------------------------------
 
 
 def _normalize_reshape(types: Types, attributes: Given) -> Given:
@@ -45,16 +45,14 @@ def _normalize_reshape(types: Types, attributes: Given) -> Given:
         if upper is not None and upper < 0 and d != -1:
             raise OpError(f"a size cannot be negative: {format_dim(d)}", "shape")
     known = tuple(d for d in shape if d != -1)
+    if 0 in x.shape and 0 in known and not unknown:
+        return {"shape": shape}
     quotient = exact_quotient(x.shape, known)
-    if quotient is None or (not unknown and quotient != 1 and not _both_empty(x.shape, known)):
+    if quotient is None or (not unknown and quotient != 1):
         wanted = "is not proved to be a multiple of" if unknown and quotient is None else "against"
         detail = f"{written_product(x.shape)} {wanted} {written_product(known)}"
         raise OpError(f"x is {x} and does not fill the shape {shown(shape)}: {detail}", "shape")
     return {"shape": tuple(quotient if d == -1 else d for d in shape)}
-
-
-def _both_empty(a: tuple[Dim, ...], b: tuple[Dim, ...]) -> bool:
-    return 0 in a and 0 in b
 
 
 def _infer_to_shape(types: Types, attributes: Attributes) -> TensorType:
@@ -93,7 +91,7 @@ def _normalize_expand(types: Types, attributes: Given) -> Given:
         if size == -1 and have is None:
             raise OpError(f"axis {i} of `shape` {shown(shape)} is new, so that -1 does not say its size", "shape")
         if have is not None and size != -1 and have != 1 and not dims_equal(have, size):
-            message = f"axis {i - offset} of x, which is {x}, cannot become {format_dim(size)}: only an axis of size 1 is stretched"
+            message = f"axis {i - offset} of x, which is {x}, cannot become {format_dim(size)}: only size 1 is stretched"
             raise OpError(message, "shape")
         found.append(have if have is not None and size == -1 else size)
     for size in found:
@@ -106,7 +104,7 @@ def _reference_expand(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(x, shape)
 
 
-# --- concat, stack, slice, split --------------------------------------------------------------------------------------------------
+# --- concat, stack, slice, split --------------------------------------------------------------------------------------
 
 
 def _require_some(types: Types, name: str) -> None:
@@ -193,8 +191,8 @@ def _infer_slice(types: Types, attributes: Attributes) -> TensorType:
     shape = list(types[0].shape)
     stops = attributes["stops"]
     assert isinstance(stops, tuple)
-    entries = zip(int_tuple(attributes, "axes"), dim_tuple(attributes, "starts"), stops, int_tuple(attributes, "steps"), strict=True)
-    for axis, start, stop, step in entries:
+    axes, starts, steps = int_tuple(attributes, "axes"), dim_tuple(attributes, "starts"), int_tuple(attributes, "steps")
+    for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
         shape[axis] = cut_size(Cut(start, stop if isinstance(stop, int | Expr) else None, step), shape[axis])
     return types[0].with_shape(tuple(shape))
 
@@ -218,8 +216,8 @@ def _normalize_split(types: Types, attributes: Given) -> Given:
         found = dims(given, "sizes")
         total = sum(found, start=0) if found else 0
         if not found or not dims_equal(total, whole):
-            message = f"the parts {shown(found)} add up to {format_dim(total)}, and axis {over} of x, which is {x}, is {format_dim(whole)}"
-            raise OpError(message, "sizes")
+            detail = f"{format_dim(total)} against {format_dim(whole)} in axis {over}"
+            raise OpError(f"x is {x} and the parts {shown(found)} do not add up to it: {detail}", "sizes")
         for d in found:
             if dim_le(0, d) is False:
                 raise OpError(f"a part cannot be negative: {format_dim(d)}", "sizes", code=BAD_ATTRIBUTE)
@@ -228,7 +226,7 @@ def _normalize_split(types: Types, attributes: Given) -> Given:
     part = exact_quotient((whole,), (parts,))
     if part is None:
         raise OpError(
-            f"axis {over} of x, which is {x}, is {format_dim(whole)}, which is not proved to be a multiple of {parts}",
+            f"axis {over} of x, which is {x}, is not proved to be a multiple of {parts}: it is {format_dim(whole)}",
             "sizes",
             "an integer is the number of equal parts; give a list for parts of other sizes",
         )
@@ -244,7 +242,7 @@ def _reference_split(x: np.ndarray, *, sizes: tuple[int, ...], over: int) -> tup
     return tuple(np.split(x, np.cumsum(sizes)[:-1], axis=over))
 
 
-# --- pad, flip, roll, tile --------------------------------------------------------------------------------------------------------
+# --- pad, flip, roll, tile --------------------------------------------------------------------------------------------
 
 
 def _normalize_pad(types: Types, attributes: Given) -> Given:
@@ -392,7 +390,7 @@ CARDS: tuple[Card, ...] = (
         "shape",
         "Tensors of one shape joined along a new axis; `over` is its place in the result.",
         _XS,
-        (Attribute("over", Form.INT),),
+        (Attribute("over", Form.AXIS),),
         _infer_stack,
         _reference_stack,
         (
@@ -433,7 +431,7 @@ CARDS: tuple[Card, ...] = (
             Example("split([1.0, 2.0, 3.0, 4.0], 2, over=0)", ([1.0, 2.0], [3.0, 4.0])),
             Example("split([1.0, 2.0, 3.0], [1, 2], over=0)", ([1.0], [2.0, 3.0])),
         ),
-        notes="An integer is the number of equal parts, as in numpy.split and jax.numpy.split; in torch.split it is the size of a part.",
+        notes="An integer is the number of equal parts, as in numpy.split and jax.numpy.split; torch.split takes it as the size of one.",
         normalize=_normalize_split,
         results=("parts",),
     ),
@@ -454,8 +452,9 @@ CARDS: tuple[Card, ...] = (
             Example('pad([1.0, 2.0, 3.0], [[2, 0]], mode="reflect")', [3.0, 2.0, 1.0, 2.0, 3.0]),
         ),
         notes=(
-            "`widths` has a (low, high) pair for each axis, in the order of the axes, as in numpy.pad; torch.nn.functional.pad lists them "
-            "from the last axis on, ONNX Pad all lows first. \"reflect\" does not repeat the element at the edge; \"edge\" repeats only that."
+            "`widths` has a (low, high) pair for each axis, in the order of the axes, as in numpy.pad; torch.nn.functional.pad "
+            'lists them from the last axis on, ONNX Pad all lows first. "reflect" does not repeat the element at the edge; "edge" '
+            "repeats only that."
         ),
         normalize=_normalize_pad,
     ),

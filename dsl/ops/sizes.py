@@ -14,7 +14,7 @@ from dsl.ops.inference import within
 from dsl.types import TensorType
 
 BAD_ATTRIBUTE = "DL0402"
-BAD_AXIS = "DL0302"
+BAD_AXIS = "DL0304"
 
 
 def shown(value: object) -> str:
@@ -168,7 +168,11 @@ def written_product(factors: Sequence[Dim]) -> str:
     """The product for people: `2 * T * 64`, and its value where it is a constant with several factors."""
     if not factors:
         return "1"
-    texts = [format_dim(f) for f in factors]
-    text = " * ".join(f"({t})" if isinstance(f, Expr) and " " in t and len(factors) > 1 else t for t, f in zip(texts, factors, strict=True))
+    text = " * ".join(_factor(f) if len(factors) > 1 else format_dim(f) for f in factors)
     value = product(factors)
     return f"{text} = {value}" if len(factors) > 1 and isinstance(value, int) else text
+
+
+def _factor(d: Dim) -> str:
+    text = format_dim(d)
+    return f"({text})" if isinstance(d, Expr) and " " in text else text

@@ -1,6 +1,6 @@
 """Python's slices on sizes that may be symbolic: canonical starts and stops, and the size of the result.
 
-A canonical start or stop counts from the front and lies inside the axis; `None` as a stop goes past the beginning, for a negative step.
+A canonical start or stop counts from the front and lies inside the axis. With a negative step the stop `None` goes past the beginning.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def cut_size(cut: Cut, size: Dim) -> Dim:
 
 
 def _length(start: Dim, stop: Dim, size: Dim) -> Dim:
-    """`stop - start`, written without the clamping of the start where that changes nothing: `max(T - 2, 0)`, not `T - min(2, T)`."""
+    """`stop - start`, without the clamping of the start where that changes nothing: `T - 2`, not `T - min(2, T)`."""
     clamp = _extremum(start)
     if clamp is None:
         return stop - start

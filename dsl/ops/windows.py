@@ -1,7 +1,7 @@
 """Sliding windows over spatial axes: what convolution and pooling have in common.
 
-A window of `kernel` places, `dilation` apart, moves by `stride` over an input padded by `(low, high)`. Symbolic input sizes are accepted
-unless the window provably does not fit.
+A window of `kernel` places, `dilation` apart, moves by `stride` over an input padded by `(low, high)`. Symbolic input sizes are
+accepted unless the window provably does not fit.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ def span(kernel: int, dilation: int) -> int:
 
 
 def canonical_padding(
-    value: AttributeValue, sizes: tuple[Dim, ...], spans: tuple[int, ...], stride: tuple[int, ...], named: tuple[str, ...] = ("same", "valid")
+    value: AttributeValue,
+    sizes: tuple[Dim, ...],
+    spans: tuple[int, ...],
+    stride: tuple[int, ...],
+    named: tuple[str, ...] = ("same", "valid"),
 ) -> Pairs:
     """`padding` as `(low, high)` for each spatial axis, from a number, numbers, pairs, "same" or "valid"."""
     if isinstance(value, str):
         if value not in named:
             choices = "".join(f', "{n}"' for n in named)
-            raise OpError(f"`padding` must be a number, a list of numbers or of pairs{choices}, not {shown(value)}", "padding", code=BAD_ATTRIBUTE)
+            message = f"`padding` must be a number, a list of numbers or of pairs{choices}, not {shown(value)}"
+            raise OpError(message, "padding", code=BAD_ATTRIBUTE)
         if value == "valid":
             return tuple((0, 0) for _ in sizes)
         return tuple(_same(n, s, step) for n, s, step in zip(sizes, spans, stride, strict=True))
@@ -44,7 +49,7 @@ def _pair(value: AttributeValue, argument: str) -> tuple[int, int]:
         width = integer(value, argument, 0)
         return width, width
     if len(value) != 2:
-        raise OpError(f"`{argument}` needs a low and a high number for each axis, not {shown(value)}", argument, code=BAD_ATTRIBUTE)
+        raise OpError(f"`{argument}` needs a [low, high] pair for each axis, not {shown(value)}", argument, code=BAD_ATTRIBUTE)
     low, high = integers(value, argument, 0)
     return low, high
 
@@ -54,7 +59,7 @@ def _same(size: Dim, reach: int, stride: int) -> tuple[int, int]:
     total = (ceil_div(size, stride) - 1) * stride + reach - size
     if not isinstance(total, int):
         raise OpError(
-            f'padding "same" with stride {stride} needs a size whose remainder is known, and {format_dim(size)} is no known multiple of {stride}',
+            f'padding "same" with stride {stride}: {format_dim(size)} is not known to be a multiple of {stride}, so neither is the padding',
             "padding",
             f"state it with `require {format_dim(size)} % {stride} == 0`, or give the padding in numbers",
             BAD_ATTRIBUTE,
