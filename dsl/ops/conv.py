@@ -170,9 +170,10 @@ CARDS: tuple[Card, ...] = (
             Example("conv([[[1.0, 2.0, 3.0, 4.0]]], [[[1.0, 10.0]]], stride=2, padding=[[1, 0]])", [[[10.0, 32.0]]]),
         ),
         notes=(
-            "Cross-correlation: the kernel is not flipped, as in torch.nn.functional.conv2d, lax.conv_general_dilated and ONNX Conv. "
-            '`padding` is a number, one for each spatial axis, a (low, high) pair for each, "valid", or "same": output ceil(n / stride), '
-            "with the odd place at the end, as in tf.nn.convolution, torch's padding='same' and ONNX SAME_UPPER. "
+            "Cross-correlation: the kernel is not flipped, as in torch.nn.functional.conv2d, lax.conv_general_dilated and ONNX "
+            "Conv. `padding` is a number, one for each spatial axis, a (low, high) pair for each, "
+            '"valid", or "same": output ceil(n / stride), with the odd place at the end, as in tf.nn.convolution, '
+            "torch's padding='same' and ONNX SAME_UPPER. "
             "Output size: (n + low + high - dilation * (kernel - 1) - 1) // stride + 1."
         ),
         normalize=_normalize_conv,
@@ -196,9 +197,10 @@ CARDS: tuple[Card, ...] = (
             Example("conv_transpose([[[1.0, 2.0]]], [[[1.0, 10.0, 100.0]]], stride=2, padding=1)", [[[10.0, 102.0, 20.0]]]),
         ),
         notes=(
-            "The weight has its input channels first, as in torch.nn.ConvTranspose2d and ONNX ConvTranspose. `padding` cuts off places "
-            "of the output; `output_padding` adds places at its end. Output size, as torch's: (n - 1) * stride - low - high + "
-            'dilation * (kernel - 1) + output_padding + 1. lax.conv_transpose means other paddings by "SAME" and "VALID".'
+            "The weight has its input channels first, as in torch.nn.ConvTranspose2d and ONNX ConvTranspose. `padding` cuts off "
+            "places of the output; `output_padding` adds places at its end. Output size, as torch's: "
+            "(n - 1) * stride - low - high + dilation * (kernel - 1) + output_padding + 1. "
+            'lax.conv_transpose means other paddings by "SAME" and "VALID".'
         ),
         normalize=_normalize_transpose,
     ),

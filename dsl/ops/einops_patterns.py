@@ -1,7 +1,7 @@
 """Patterns of `rearrange`, `reduce` and `repeat`: `b (h w) c -> b c h w` read into axes, and matched with a shape.
 
-Syntax and meaning are einops' (https://einops.rocks): names, groups in parentheses, `1` or `()` for an axis of size 1, `...` for any
-axes, and numbers for unnamed axes. Nothing here knows of graphs.
+Syntax and meaning are einops' (https://einops.rocks): names, groups in parentheses, `1` or `()` for an axis of size 1, `...` for
+any axes, and numbers for unnamed axes. Nothing here knows of graphs.
 """
 
 from __future__ import annotations

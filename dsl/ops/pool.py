@@ -242,8 +242,8 @@ CARDS: tuple[Card, ...] = (
             Example("avg_pool([[[2.0, 4.0]]], 2, padding=1, count_include_pad=false)", [[[2.0, 4.0]]]),
         ),
         notes=(
-            "Zeros of the padding count in the mean, as in torch.nn.AvgPool2d, unless `count_include_pad` is false, the default of "
-            f"ONNX AveragePool. What hangs over the padding never counts. The stride is the kernel unless given. {_CEIL}"
+            "Zeros of the padding count in the mean, as in torch.nn.AvgPool2d, unless `count_include_pad` is false, the default "
+            f"of ONNX AveragePool. What hangs over the padding never counts. The stride is the kernel unless given. {_CEIL}"
         ),
         normalize=_normalize_pool,
     ),
@@ -259,7 +259,10 @@ CARDS: tuple[Card, ...] = (
             Example("adaptive_avg_pool([[[1.0, 3.0, 2.0, 4.0]]], 2)", [[[2.0, 3.0]]]),
             Example("adaptive_avg_pool([[[1.0, 3.0, 5.0]]], 2)", [[[2.0, 4.0]]]),
         ),
-        notes="Of n places, cell i of m is floor(i * n / m) up to ceil((i + 1) * n / m); cells may overlap (torch.nn.AdaptiveAvgPool2d).",
+        notes=(
+            "Of n places, cell i of m is floor(i * n / m) up to ceil((i + 1) * n / m), so that cells may overlap "
+            "(torch.nn.AdaptiveAvgPool2d)."
+        ),
         normalize=_normalize_adaptive,
     ),
     Card(
@@ -281,9 +284,9 @@ CARDS: tuple[Card, ...] = (
         ),
         notes=(
             'As torch.nn.functional.interpolate: "nearest" takes place floor(i * in / out) (ONNX Resize: asymmetric, floor), '
-            '"bilinear" maps the centres of pixels (ONNX: half_pixel) or, with `align_corners`, the outermost pixels onto each other, '
-            "and never smooths when it shrinks. With `scale` the output is floor(in * scale), and the map uses 1 / scale in place of "
-            "in / out, unless `align_corners`."
+            '"bilinear" maps the centres of pixels (ONNX: half_pixel) or, with `align_corners`, the outermost pixels onto each '
+            "other, and never smooths when it shrinks. With `scale` the output is floor(in * scale), and the map uses 1 / scale "
+            "in place of in / out, unless `align_corners`."
         ),
         normalize=_normalize_interpolate,
     ),

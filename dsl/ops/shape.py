@@ -431,7 +431,10 @@ CARDS: tuple[Card, ...] = (
             Example("split([1.0, 2.0, 3.0, 4.0], 2, over=0)", ([1.0, 2.0], [3.0, 4.0])),
             Example("split([1.0, 2.0, 3.0], [1, 2], over=0)", ([1.0], [2.0, 3.0])),
         ),
-        notes="An integer is the number of equal parts, as in numpy.split and jax.numpy.split; torch.split takes it as the size of one.",
+        notes=(
+            "An integer is the number of equal parts, as in numpy.split and jax.numpy.split; "
+            "in torch.split it is the size of a part."
+        ),
         normalize=_normalize_split,
         results=("parts",),
     ),
@@ -453,8 +456,8 @@ CARDS: tuple[Card, ...] = (
         ),
         notes=(
             "`widths` has a (low, high) pair for each axis, in the order of the axes, as in numpy.pad; torch.nn.functional.pad "
-            'lists them from the last axis on, ONNX Pad all lows first. "reflect" does not repeat the element at the edge; "edge" '
-            "repeats only that."
+            "lists them from the last axis on, ONNX Pad all lows first. "
+            '"reflect" does not repeat the element at the edge; "edge" repeats only that.'
         ),
         normalize=_normalize_pad,
     ),

@@ -65,14 +65,18 @@ def dims(value: AttributeValue, argument: str) -> tuple[Dim, ...]:
     return tuple(dim(v, argument) for v in listed(value))
 
 
+def size(value: AttributeValue, argument: str) -> Dim:
+    """A size that is not provably below 1."""
+    found = dim(value, argument)
+    upper = dim_upper(found)
+    if upper is not None and upper < 1:
+        raise OpError(f"`{argument}` must be at least 1, not {format_dim(found)}", argument, code=BAD_ATTRIBUTE)
+    return found
+
+
 def sizes(value: AttributeValue, argument: str) -> tuple[Dim, ...]:
     """A tuple of sizes, none of them provably below 1."""
-    found = dims(value, argument)
-    for d in found:
-        upper = dim_upper(d)
-        if upper is not None and upper < 1:
-            raise OpError(f"`{argument}` must hold sizes of at least 1, not {format_dim(d)}", argument, code=BAD_ATTRIBUTE)
-    return found
+    return tuple(size(v, argument) for v in listed(value))
 
 
 def per_axis(value: AttributeValue, argument: str, count: int, low: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Python's slices on sizes that may be symbolic: canonical starts and stops, and the size of the result.
 
-A canonical start or stop counts from the front and lies inside the axis. With a negative step the stop `None` goes past the beginning.
+A canonical start or stop counts from the front and lies inside the axis. With a negative step the stop `None` goes past the
+beginning.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dsl.dims import Dim, dims_equal, format_dim
 from dsl.ops.card import Attribute, Attributes, AttributeValue, Example, Form, Operand, OpError
 from dsl.ops.einops_patterns import Pattern, axis_sizes, expand_ellipsis, parse_pattern, refused, written
 from dsl.ops.inference import within
-from dsl.ops.sizes import BAD_ATTRIBUTE, dim, distinct_axes, integers, product, sizes
+from dsl.ops.sizes import BAD_ATTRIBUTE, distinct_axes, integers, product, size
 from dsl.types import DType, Shape, TensorType
 
 Value = TypeVar("Value")
@@ -144,8 +144,7 @@ def _matched(type: TensorType, attributes: Attributes, dropped: bool = False, ad
         raise refused(text, f"`{_written(lost[0])}` is only on the left", "`reduce` drops axes" if not added else None)
     if new and not added:
         raise refused(text, f"`{_written(new[0])}` is only on the right", "`repeat` adds axes" if not dropped else None)
-    given = {name: dim(value, name) for name, value in attributes.items() if name not in ("pattern", "reduction")}
-    sizes(tuple(given.values()), next(iter(given), "pattern"))
+    given = {name: size(value, name) for name, value in attributes.items() if name not in ("pattern", "reduction")}
     found = axis_sizes(pattern, type, given)
     for axis in new:
         if axis not in found:
@@ -209,7 +208,7 @@ def _keeps_places(pattern: Pattern) -> bool:
     if len(pattern.left) != len(pattern.right) or any(len(group) != 1 for group in pattern.left):
         return False
     kept = pattern.right_axes
-    return all(r == (l if l[0] in kept else ()) for l, r in zip(pattern.left, pattern.right, strict=True))
+    return all(b == (a if a[0] in kept else ()) for a, b in zip(pattern.left, pattern.right, strict=True))
 
 
 # --- constant tensors -----------------------------------------------------------------------------------------------------

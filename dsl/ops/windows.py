@@ -59,7 +59,7 @@ def _same(size: Dim, reach: int, stride: int) -> tuple[int, int]:
     total = (ceil_div(size, stride) - 1) * stride + reach - size
     if not isinstance(total, int):
         raise OpError(
-            f'padding "same" with stride {stride}: {format_dim(size)} is not known to be a multiple of {stride}, so neither is the padding',
+            f'padding "same" with stride {stride}: {format_dim(size)} is not known to be a multiple of {stride}',
             "padding",
             f"state it with `require {format_dim(size)} % {stride} == 0`, or give the padding in numbers",
             BAD_ATTRIBUTE,
