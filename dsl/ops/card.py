@@ -143,7 +143,8 @@ class Card:
     def argument(self, name: str) -> Operand | Attribute | None:
         """The operand or attribute of that name."""
         if not self._index:
-            self._index.update({a.name: a for a in (*self.operands, *self.attributes)})
+            self._index.update({operand.name: operand for operand in self.operands})
+            self._index.update({attribute.name: attribute for attribute in self.attributes})
         return self._index.get(name)
 
     @property

@@ -26,7 +26,7 @@ def _infer_if_training(types: tuple[TensorType, ...], attributes: Attributes) ->
     if a == b:
         return a
     if a.dtype is not b.dtype:
-        raise OpError(f"a is {a} in training and b is {b} otherwise: the element types differ", "b", code="DL0401")
+        raise OpError(f"a is {a} in training and b is {b} otherwise: the element types differ", "b", code="DL0403")
     if a.rank != b.rank:
         raise OpError(f"a is {a} in training and b is {b} otherwise: {a.rank} axes against {b.rank}", "b")
     for i, (have, want) in enumerate(zip(a.shape, b.shape, strict=True)):
@@ -41,7 +41,7 @@ def _if_training(a: np.ndarray, b: np.ndarray, training: bool = False) -> np.nda
 def _infer_size(types: tuple[TensorType, ...], attributes: Attributes) -> TensorType:
     dtype = dtype_of(attributes)
     if dtype is DType.BOOL:
-        raise OpError("a size is a number, not bool", "dtype", code="DL0401")
+        raise OpError("a size is a number, not bool", "dtype", code="DL0403")
     return TensorType(dtype, ())
 
 

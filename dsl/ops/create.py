@@ -31,7 +31,7 @@ def _infer_arange(types: tuple[TensorType, ...], attributes: Attributes) -> Tens
         raise OpError("step is 0: it would never arrive", "step", code="DL0402")
     dtype = dtype_of(attributes)
     if dtype is DType.BOOL:
-        raise OpError("bool cannot count", "dtype", code="DL0401")
+        raise OpError("bool cannot count", "dtype", code="DL0403")
     count = ceil_div(stop - start, step) if step > 0 else ceil_div(start - stop, -step)
     return TensorType(dtype, (count if dim_le(0, count) else dim_max(0, count),))
 
@@ -44,7 +44,7 @@ def _infer_linspace(types: tuple[TensorType, ...], attributes: Attributes) -> Te
     dtype = dtype_of(attributes)
     if not dtype.is_float:
         raise OpError(
-            f"the numbers between are fractions, and dtype is {dtype}", "dtype", "`arange` counts in whole numbers", "DL0401"
+            f"the numbers between are fractions, and dtype is {dtype}", "dtype", "`arange` counts in whole numbers", "DL0403"
         )
     return TensorType(dtype, (cast(Dim, attributes["count"]),))
 
@@ -98,7 +98,7 @@ def _infer_const(types: tuple[TensorType, ...], attributes: Attributes) -> Tenso
     dtype = array_dtype(value)
     if dtype is None:
         raise OpError(
-            f"there is no element type for {value.dtype}", "value", f"use one of {', '.join(map(str, DType))}", "DL0401"
+            f"there is no element type for {value.dtype}", "value", f"use one of {', '.join(map(str, DType))}", "DL0403"
         )
     return TensorType(dtype, value.shape)
 

@@ -43,7 +43,7 @@ def _letters(names: dict[str, None]) -> dict[str, str]:
 
 
 def _wrong(message: str) -> OpError:
-    return OpError(message, "pattern", 'a pattern is written like "b i d, b j d -> b i j"', "DL0304")
+    return OpError(message, "pattern", 'a pattern is written like "b i d, b j d -> b i j"', "DL0402")
 
 
 def parse_pattern(pattern: str) -> Pattern:

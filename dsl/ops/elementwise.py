@@ -34,7 +34,7 @@ def _arithmetic(types: tuple[TensorType, ...], attributes: Attributes) -> Tensor
     if result.dtype is DType.BOOL:
         raise OpError(
             "a and b are both bool, which has no arithmetic", "b",
-            "use logical_and, logical_or or logical_xor, or `cast` to a number first", "DL0401",
+            "use logical_and, logical_or or logical_xor, or `cast` to a number first", "DL0403",
         )  # fmt: skip
     return result
 

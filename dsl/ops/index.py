@@ -60,7 +60,7 @@ def _infer_scatter_add(types: tuple[TensorType, ...], attributes: Attributes) ->
     if updates.rank != index.rank:
         raise OpError(f"index is {index} and updates is {updates}: {index.rank} axes against {updates.rank}", "updates")
     if promoted(x, updates, ("x", "updates")) is not x.dtype:
-        raise OpError(f"x is {x} and updates is {updates}: the sum would not fit the type of x", "updates", code="DL0401")
+        raise OpError(f"x is {x} and updates is {updates}: the sum would not fit the type of x", "updates", code="DL0403")
     for i, (have, want) in enumerate(zip(updates.shape, index.shape, strict=True)):
         require_equal(have, want, f"index is {index} and updates is {updates}, axis {i}", "updates")
     _others_match(x, index, axis(attributes))

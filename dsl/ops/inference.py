@@ -22,7 +22,7 @@ def promoted(a: TensorType, b: TensorType, names: tuple[str, str]) -> DType:
         return promote(a.dtype, b.dtype)
     except TypeMismatch as mismatch:
         help = f"say which is meant, as in `cast({names[1]}, {a.dtype})`"
-        raise OpError(f"{names[0]} is {a} and {names[1]} is {b}: {mismatch}", names[1], help, "DL0401") from None
+        raise OpError(f"{names[0]} is {a} and {names[1]} is {b}: {mismatch}", names[1], help, "DL0403") from None
 
 
 def stretched(a: TensorType, b: TensorType, names: tuple[str, str]) -> Shape:
@@ -73,7 +73,7 @@ def within(value: AttributeValue, rank: int, argument: str = "over") -> int:
     """An axis as a non-negative integer, or OpError when a tensor of that rank has none such."""
     if not isinstance(value, int) or isinstance(value, bool) or not -rank <= value < rank:
         span = f"-{rank} to {rank - 1}" if rank else "none: it is a scalar"
-        raise OpError(f"axis {value} of a tensor with {rank} axes; it has {span}", argument, code="DL0302")
+        raise OpError(f"axis {value} of a tensor with {rank} axes; it has {span}", argument, code="DL0304")
     return value % rank
 
 
@@ -91,9 +91,9 @@ def canonical_axes(types: tuple[TensorType, ...], attributes: dict[str, Attribut
     listed = over if isinstance(over, tuple) else (over,)
     found = sorted(within(value, rank) for value in listed)
     if not found:
-        raise OpError("`over` lists no axis", "over", "leave `over` out to reduce over all axes", "DL0302")
+        raise OpError("`over` lists no axis", "over", "leave `over` out to reduce over all axes", "DL0304")
     if len(set(found)) < len(found):
-        raise OpError(f"`over` lists an axis twice: {', '.join(map(str, found))}", "over", code="DL0302")
+        raise OpError(f"`over` lists an axis twice: {', '.join(map(str, found))}", "over", code="DL0304")
     return {**attributes, "over": tuple(found)}
 
 

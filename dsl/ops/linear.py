@@ -11,7 +11,7 @@ from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, E
 from dsl.ops.einsum import DOTS, Pattern, parse_pattern
 from dsl.ops.inference import promoted
 from dsl.ops.numpy_types import at_least_i32
-from dsl.types import Shape, TensorType, TypeMismatch, broadcast
+from dsl.types import DType, Shape, TensorType, TypeMismatch, broadcast
 
 _silent = np.errstate(all="ignore")
 AB = ("a", "b")
@@ -60,7 +60,7 @@ def _infer_einsum(types: tuple[TensorType, ...], attributes: Attributes) -> Tens
     pattern = parse_pattern(cast(str, attributes["pattern"]))
     if len(pattern.operands) != len(types):
         raise OpError(
-            f"the pattern has {len(pattern.operands)} operands, and {len(types)} tensors are given", "pattern", code="DL0304"
+            f"the pattern has {len(pattern.operands)} operands, and {len(types)} tensors are given", "pattern", code="DL0402"
         )
     sizes: dict[str, Dim] = {}
     dots: Shape = ()
@@ -68,6 +68,8 @@ def _infer_einsum(types: tuple[TensorType, ...], attributes: Attributes) -> Tens
     for i, (names, x) in enumerate(zip(pattern.operands, types, strict=True)):
         dots = _bind(names, x, i, sizes, dots)
         dtype = x.with_dtype(promoted(dtype, x, ("xs", "xs")))
+    if dtype.dtype is DType.BOOL:
+        raise OpError("bool has no arithmetic", "xs", "`cast` to a number first", "DL0403")
     return TensorType(dtype.dtype, _result(pattern, sizes, dots))
 
 
@@ -76,7 +78,7 @@ def _bind(names: tuple[str, ...], x: TensorType, i: int, sizes: dict[str, Dim], 
     spread = x.rank - len(names) + 1
     if DOTS not in names and spread != 1 or spread < 0:
         raise OpError(
-            f"operand {i + 1} is {x}, and the pattern gives it {len(names)} axes: {' '.join(names)}", "xs", code="DL0304"
+            f"operand {i + 1} is {x}, and the pattern gives it {len(names)} axes: {' '.join(names)}", "xs", code="DL0402"
         )
     at = 0
     for name in names:
@@ -142,6 +144,6 @@ CARDS: tuple[Card, ...] = (
             Example('einsum([[1, 2], [3, 4]], pattern="ii->i")', [1, 4]),
         ),
         notes='Names between spaces as in einops, "b i d, b j d -> b i j", or one letter an axis as in NumPy, "bid,bjd->bij"; '
-        "`...` stands for any leading axes, stretched. The result is always written. Axes of one name are equal: 1 does not stretch.",
+        "`...` stands for any leading axes, stretched. The result is always written. Within a name 1 does not stretch.",
     ),
 )

@@ -21,7 +21,7 @@ MODEL_FLOAT = Attribute("dtype", Form.DTYPE, None)
 def _infer_draw(types: tuple[TensorType, ...], attributes: Attributes) -> TensorType:
     dtype = dtype_of(attributes)
     if not dtype.is_float:
-        raise OpError(f"the numbers drawn are fractions, and dtype is {dtype}", "dtype", "`cast` the result", "DL0401")
+        raise OpError(f"the numbers drawn are fractions, and dtype is {dtype}", "dtype", "`cast` the result", "DL0403")
     return TensorType(dtype, cast("tuple[Dim, ...]", attributes["shape"]))
 
 
