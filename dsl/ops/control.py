@@ -60,7 +60,7 @@ CARDS: tuple[Card, ...] = (
         reference=_stop_gradient,
         examples=(
             Example("stop_gradient([1.0, 2.0])", [1.0, 2.0]),
-            Example("[1.0] + stop_gradient([3.0] - [1.0])", [3.0]),
+            Example("1.0 + stop_gradient([2.0])", [3.0]),
         ),
         notes="`detach()` in PyTorch, `lax.stop_gradient` in JAX, nothing in ONNX.",
         differentiable=False,

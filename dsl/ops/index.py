@@ -214,8 +214,8 @@ CARDS: tuple[Card, ...] = (
         reference=_topk,
         results=("values", "indices"),
         examples=(
-            Example("topk([1.0, 5.0, 3.0], 2).values", [5.0, 3.0]),
-            Example("topk([[4, 1, 4]], 2, largest=true).indices", [[0, 2]]),
+            Example("topk([1.0, 5.0, 3.0], 2)[0]", [5.0, 3.0]),
+            Example("topk([[4, 1, 4]], 2, largest=true)[1]", [[0, 2]]),
         ),
         notes="Sorted, the largest first (the smallest first with largest=false). Among equal ones the smaller index comes "
         "first, as in JAX and ONNX; PyTorch promises no order.",

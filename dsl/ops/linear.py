@@ -125,7 +125,7 @@ CARDS: tuple[Card, ...] = (
         reference=_matmul,
         examples=(
             Example("matmul([[1.0, 2.0], [3.0, 4.0]], [[1.0], [10.0]])", [[21.0], [43.0]]),
-            Example("[1.0, 2.0] @ [3.0, 4.0]", 11.0),
+            Example("linspace(1.0, 2.0, 2) @ [3.0, 4.0]", 11.0),
         ),
         notes="NumPy's rules, which PyTorch, JAX and ONNX share: axes before the last two are stretched like those of `+`; a "
         "tensor with one axis is a row on the left and a column on the right, and that axis is gone from the result.",
