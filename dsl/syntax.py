@@ -16,12 +16,26 @@ def _span() -> Span:
     return field(default=NOWHERE, compare=False, repr=False)
 
 
+BLANK_LINE = "\n"
+"""What stands among comment lines for a blank line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comments:
-    """Comment lines without their `#`: those above a node, and the one at the end of its line."""
+    """Comment lines without their `#`: those above a node, the one at the end of its line (of its first line where it has a block), and
+    those before the brace that closes its block. Among the lines above, `BLANK_LINE` stands for a blank line."""
 
     leading: tuple[str, ...] = ()
     trailing: str | None = None
+    closing: tuple[str, ...] = ()
+
+    @property
+    def documentation(self) -> str:
+        """The comment block directly above the node, its lines without the margin."""
+        block: list[str] = []
+        for line in self.leading:
+            block = [] if line == BLANK_LINE else [*block, line.removeprefix(" ").rstrip()]
+        return "\n".join(block)
 
 
 NO_COMMENTS = Comments()
