@@ -116,7 +116,7 @@ class TreeBuilder:
         for parameter in inputs:
             if parameter.type is None or parameter.type.dims is None:
                 raise SpecError(_input_without_type(parameter))
-            if parameter.default is not None:
+            if parameter.default is not None and not (isinstance(parameter.default, Literal) and parameter.default.value is None):
                 raise SpecError(_input_with_default(parameter))
         return Entry(name, inputs, outputs, _between(body), place, span)
 
