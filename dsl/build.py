@@ -14,6 +14,7 @@ from dsl.dims import Dim, is_dim
 from dsl.ir import Graph, Value
 from dsl.ops.card import REQUIRED, Attribute, AttributeValue, Card, Form, OpError
 from dsl.ops.registry import CARDS
+from dsl.ops.sugar import Sugar
 from dsl.source import Span
 from dsl.types import DType, TensorType, TypeMismatch
 
@@ -44,7 +45,7 @@ class Builder:
         types = tuple([self.graph.type(v) for v in operands])
         if card.operands and not card.operands[0].variadic:
             check_dtypes(card, types)
-        canonical = check_attributes(card, types, attributes) if card.attributes else {}
+        canonical = self._canonical(card, types, attributes) if card.attributes else {}
         try:
             inferred = card.infer(types, canonical)
         except TypeMismatch as mismatch:
@@ -52,6 +53,14 @@ class Builder:
         results = inferred if isinstance(inferred, tuple) else (inferred,)
         node = self.graph.add(op, operands, canonical, results, spans=self.spans)
         return [Value(node.id, i) for i in range(len(results))]
+
+    def _canonical(
+        self, card: Card, types: tuple[TensorType, ...], given: Mapping[str, AttributeValue]
+    ) -> dict[str, AttributeValue]:
+        values = checked_attributes(card, types, given)
+        if "dtype" in values and values["dtype"] is None:
+            values["dtype"] = self.float_type
+        return card.normalize(types, values) if card.normalize else values
 
     def constant(self, value: np.ndarray) -> Value:
         return self.build("const", (), value=value)
@@ -89,23 +98,28 @@ def _article(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
-def check_attributes(card: Card, types: tuple[TensorType, ...], given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
-    """Defaults filled in, ranges checked, axes non-negative, then the card's own `normalize`."""
+def checked_attributes(
+    card: Card | Sugar, types: tuple[TensorType, ...], given: Mapping[str, AttributeValue]
+) -> dict[str, AttributeValue]:
+    """Defaults filled in, forms and ranges checked, axes non-negative. Sizes beyond the declared attributes pass as they are."""
     rank = types[0].rank if types else 0
-    if card.name == "stack":
+    if card.name in ("stack", "unsqueeze"):
         rank += 1
     values: dict[str, AttributeValue] = {}
     for attribute in card.attributes:
         if attribute.name in given:
             values[attribute.name] = checked(card, attribute, given[attribute.name], rank)
         elif attribute.default is REQUIRED:
-            raise OpError(f"`{card.name}` needs `{attribute.name}`", help=card.signature, code="DL0203")
+            raise OpError(f"`{card.name}` needs `{attribute.name}`", code="DL0203")
         else:
             values[attribute.name] = attribute.default  # type: ignore[assignment]
-    return card.normalize(types, values) if card.normalize else values
+    for name in given:
+        if name not in values:
+            values[name] = given[name]
+    return values
 
 
-def checked(card: Card, attribute: Attribute, value: AttributeValue, rank: int) -> AttributeValue:
+def checked(card: Card | Sugar, attribute: Attribute, value: AttributeValue, rank: int) -> AttributeValue:
     """`value` as an attribute of that form, or OpError."""
     name = attribute.name
     if value is None and attribute.default is None:
@@ -156,7 +170,7 @@ def _ints(value: AttributeValue) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _each_in_range(card: Card, attribute: Attribute, value: AttributeValue) -> None:
+def _each_in_range(card: Card | Sugar, attribute: Attribute, value: AttributeValue) -> None:
     if isinstance(value, tuple):
         for v in value:
             _each_in_range(card, attribute, v)
@@ -164,7 +178,7 @@ def _each_in_range(card: Card, attribute: Attribute, value: AttributeValue) -> N
         _in_range(card, attribute, value)
 
 
-def _in_range(card: Card, attribute: Attribute, value: float) -> float:
+def _in_range(card: Card | Sugar, attribute: Attribute, value: float) -> float:
     low, high = attribute.low, attribute.high
     if value != value or (low is not None and value < low) or (high is not None and value > high):
         bounds = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"between {low:g} and {high:g}"

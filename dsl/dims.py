@@ -240,7 +240,7 @@ def _floordiv_symbolic(a: Dim, b: Expr) -> Dim:
                 rest[monomial] = k
         remaining = _made(rest)
         low, high = _bounds(remaining)
-        if low >= 0 and high < _bounds(b)[0]:
+        if remaining == 0 or low >= 0 and high < _bounds(b)[0]:
             return _made(exact)
         return _made(exact) + Expr({((FloorDiv(remaining, b), 1),): 1})
     if isinstance(a, Expr) and a.terms.keys() == b.terms.keys():

@@ -124,6 +124,7 @@ class Graph:
         self.children: dict[str, None] = {}
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
+        self.axis_names: dict[str, tuple[str | None, ...]] = {}
         self._graph = nx.DiGraph()
         self._nodes: dict[int, Node] = {}
         self._next = 0
@@ -219,7 +220,7 @@ class Graph:
         other.doc, other.library = self.doc, self.library
         other.hyper, other.inputs, other.outputs = dict(self.hyper), dict(self.inputs), dict(self.outputs)
         other.updates, other.parameters, other.children = dict(self.updates), dict(self.parameters), dict(self.children)
-        other.constraints, other.dim_names = list(self.constraints), dict(self.dim_names)
+        other.constraints, other.dim_names, other.axis_names = list(self.constraints), dict(self.dim_names), dict(self.axis_names)
         other._graph, other._nodes, other._next = self._graph.copy(), dict(self._nodes), self._next
         return other
 
@@ -296,3 +297,32 @@ def owned(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         else:
             for i in range(call.start, call.start + call.count):
                 yield from owned(call.graph, f"{prefix}{call.child}.{i}.")
+
+
+def count_parameters(graphs: Iterable[Graph]) -> int:
+    """How many trained numbers the graphs own together: a shared tensor counts once, a `repeat` as often as it has copies."""
+    found: dict[str, int] = {}
+    for graph in graphs:
+        _count(graph, "", 1, found)
+    return sum(found.values())
+
+
+def _count(graph: Graph, prefix: str, copies: int, found: dict[str, int]) -> None:
+    for name, parameter in graph.parameters.items():
+        if parameter.trained:
+            found[prefix + name] = copies * size_of(parameter.type)
+    for node in graph.calls():
+        call = node.target
+        assert call is not None
+        if call.child is not None:
+            repeated = f".{call.start}+{call.count}" if call.count is not None else ""
+            _count(call.graph, f"{prefix}{call.child}{repeated}.", copies * (1 if call.count is None else call.count), found)
+
+
+def size_of(type_: TensorType) -> int:
+    """The number of elements of a tensor without symbolic dimensions."""
+    total = 1
+    for size in type_.shape:
+        assert isinstance(size, int)
+        total *= size
+    return total

@@ -1,0 +1,236 @@
+"""The reference: a graph computed node by node with NumPy, floating tensors in float64.
+
+It is the definition of what a program means, and the oracle that the other backends are compared with; it is not made to be fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.base import Arrays, Artifact, EmitOptions, Result, Session
+from dsl.build import numpy_dtype
+from dsl.diagnostics import Diagnostic, InternalError, SpecError
+from dsl.dims import Dim, Expr, as_symbol, evaluate
+from dsl.ir import Constraint, Graph, Node, Program, Value
+from dsl.ops.card import AttributeValue, Card
+from dsl.ops.registry import CARDS
+from dsl.types import DType
+
+Watch = Callable[[Graph, Node, tuple[np.ndarray, ...]], None]
+
+
+class Interpreter:
+    """Runs graphs. `state` holds every parameter and buffer by full name, and changes as buffers are updated.
+
+    `watch` sees every node with its results; `draws` are fixed results for the random nodes of the root graph, by node id.
+    """
+
+    def __init__(
+        self,
+        state: Mapping[str, np.ndarray],
+        *,
+        training: bool = False,
+        seed: int = 0,
+        watch: Watch | None = None,
+        exact: bool = True,
+    ) -> None:
+        self.state = {name: widened(value) if exact else np.asarray(value) for name, value in state.items()}
+        self.training = training
+        self.random = np.random.default_rng(seed)
+        self.watch = watch
+        self.updated: dict[str, np.ndarray] = {}
+
+    def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+        """The outputs of `graph` by name. `prefix` is the path of the graph's owner, with a final dot."""
+        sizes = bound_sizes(graph, inputs)
+        values: dict[Value, np.ndarray] = {}
+        needed = live_nodes(graph, training=self.training)
+        for node in graph:
+            if node.id not in needed:
+                continue
+            results = self._node(graph, node, values, sizes, inputs, prefix)
+            if self.watch is not None:
+                self.watch(graph, node, results)
+            for i, result in enumerate(results):
+                values[Value(node.id, i)] = result
+        if self.training:
+            for name, value in graph.updates.items():
+                self.state[prefix + name] = self.updated[prefix + name] = values[value]
+        return {name: values[value] for name, value in graph.outputs.items()}
+
+    def _node(
+        self,
+        graph: Graph,
+        node: Node,
+        values: dict[Value, np.ndarray],
+        sizes: Mapping[str, int],
+        inputs: Mapping[str, np.ndarray],
+        prefix: str,
+    ) -> tuple[np.ndarray, ...]:
+        match node.op:
+            case "input":
+                return (widened(np.asarray(inputs[str(node.attributes["name"])])),)
+            case "param" | "buffer":
+                return (self.state[prefix + str(node.attributes["path"])],)
+            case "if_training":
+                return (values[node.inputs[0 if self.training else 1]],)
+        operands = [values[v] for v in node.inputs]
+        if node.target is not None:
+            return self._call(node, operands, prefix)
+        card = CARDS[node.op]
+        if node.op == "dropout" and not self.training:
+            return (operands[0],)
+        return self._primitive(card, node, operands, sizes)
+
+    def _primitive(self, card: Card, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int]) -> tuple[np.ndarray, ...]:
+        attributes = {name: concrete(value, sizes) for name, value in node.attributes.items()}
+        if card.random:
+            attributes["rng"] = self.random  # type: ignore[assignment]
+        with np.errstate(all="ignore"):
+            result = card.reference(*operands, **attributes)
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(_in_dtype(np.asarray(r), t.dtype) for r, t in zip(results, node.types, strict=True))
+
+    def _call(self, node: Node, operands: list[np.ndarray], prefix: str) -> tuple[np.ndarray, ...]:
+        call = node.target
+        assert call is not None
+        names = list(call.graph.inputs)
+        own = prefix if call.child is None else f"{prefix}{call.child}."
+        if call.count is None:
+            return tuple(self.run(call.graph, dict(zip(names, operands, strict=True)), own).values())
+        for i in range(call.start, call.start + call.count):
+            operands[0] = next(iter(self.run(call.graph, dict(zip(names, operands, strict=True)), f"{own}{i}.").values()))
+        return (operands[0],)
+
+
+def live_nodes(graph: Graph, *, training: bool) -> set[int]:
+    """The nodes that the outputs need in this mode (in training, the updates too)."""
+    wanted = [v.node for v in graph.outputs.values()]
+    if training:
+        wanted += [v.node for v in graph.updates.values()]
+        wanted += [n.id for n in graph.calls() if n.target is not None and has_updates(n.target.graph)]
+    seen: set[int] = set()
+    while wanted:
+        node = graph.node(wanted.pop())
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        operands = node.inputs
+        if node.op == "if_training":
+            operands = (node.inputs[0 if training else 1],)
+        wanted.extend(v.node for v in operands)
+    return seen
+
+
+def has_updates(graph: Graph) -> bool:
+    return any(g.updates for g in graph.callees())
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """Floating arrays in float64; others as they are."""
+    return array.astype(np.float64) if array.dtype.kind == "f" and array.dtype != np.float64 else array
+
+
+def _in_dtype(array: np.ndarray, dtype: DType) -> np.ndarray:
+    return widened(array) if dtype.is_float else array.astype(numpy_dtype(dtype), copy=False)
+
+
+def concrete(value: AttributeValue, sizes: Mapping[str, int]) -> AttributeValue:
+    """An attribute with its symbolic sizes evaluated."""
+    if isinstance(value, Expr):
+        return evaluate(value, sizes)
+    if isinstance(value, tuple):
+        return tuple(concrete(v, sizes) for v in value)
+    return value
+
+
+def bound_sizes(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """The symbolic dimensions of a graph from the shapes of its inputs; SpecError where shapes contradict the declared types."""
+    sizes: dict[str, int] = {}
+    for name, value in graph.inputs.items():
+        declared = graph.type(value).shape
+        found = np.shape(inputs[name])
+        if len(declared) != len(found):
+            raise _misfit(name, graph, found)
+        for d, size in zip(declared, found, strict=True):
+            own = as_symbol(d)
+            if own is not None and sizes.setdefault(own.name, size) != size:
+                raise _misfit(name, graph, found)
+    for name, value in graph.inputs.items():
+        for d, size in zip(graph.type(value).shape, np.shape(inputs[name]), strict=True):
+            if evaluate(d, sizes) != size:
+                raise _misfit(name, graph, np.shape(inputs[name]))
+    return sizes
+
+
+def _misfit(name: str, graph: Graph, found: tuple[int, ...]) -> SpecError:
+    declared = graph.type(graph.inputs[name])
+    return SpecError(Diagnostic("DL0802", f"the input `{name}` is {declared}, and {list(found)} is given"))
+
+
+def check_constraints(graph: Graph, sizes: Mapping[str, int]) -> None:
+    """Raise SpecError for a `require` that these sizes do not meet."""
+    for c in graph.constraints:
+        if not holds(c, sizes):
+            left, right = evaluate_dim(c.left, sizes), evaluate_dim(c.right, sizes)
+            raise SpecError(
+                Diagnostic(
+                    "DL0310", f"a requirement is not met: {c.message}", c.span, notes=(f"{left} {c.relation} {right} is false",)
+                )
+            )
+
+
+def holds(constraint: Constraint, sizes: Mapping[str, int]) -> bool:
+    left, right = evaluate_dim(constraint.left, sizes), evaluate_dim(constraint.right, sizes)
+    relations = {"==": left == right, "!=": left != right, "<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}
+    return relations[constraint.relation]
+
+
+def evaluate_dim(d: Dim, sizes: Mapping[str, int]) -> int:
+    return evaluate(d, sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSession:
+    program: Program
+    weights: Arrays
+
+    def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
+        graph = self.program.entries[entry]
+        check_constraints(graph, bound_sizes(graph, inputs))
+        interpreter = Interpreter(self.weights, training=training)
+        outputs = interpreter.run(graph, inputs)
+        return Result(outputs, interpreter.updated)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceBackend:
+    """NumPy in float64; `emit` has nothing to write, since the graph itself is what runs."""
+
+    name: str = "reference"
+    summary: str = "NumPy in float64: what a program means; the oracle of `dslc verify`"
+    requires: tuple[str, ...] = ("numpy",)
+    training: bool = True
+
+    def refusal(self, node: Node, options: EmitOptions) -> str | None:
+        return None
+
+    def emit(self, program: Program, options: EmitOptions, weights: Arrays | None = None) -> Artifact:
+        raise SpecError(
+            Diagnostic("DL0702", "the reference computes, and writes no program", help="use `dslc run`, or compile to torch, jax or onnx"),
+            exit_code=2,
+        )
+
+    def load(self, artifact: Artifact | None, program: Program, weights: Arrays, *, device: str = "cpu") -> Session:
+        if device != "cpu":
+            raise SpecError(Diagnostic("DL0703", f"the reference runs on the CPU, not on {device}"), exit_code=2)
+        missing = [name for name in program.parameters() if name not in weights]
+        if missing:
+            raise InternalError(f"no value for {missing[0]}")
+        return ReferenceSession(program, weights)
+
+
+BACKEND = ReferenceBackend()

@@ -1,0 +1,466 @@
+"""Applications: what happens when something is called, or stands as a stage of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dsl import syntax
+from dsl.build import checked_attributes
+from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
+from dsl.elaborate.axes import names_dimension, resolve_axis, result_names
+from dsl.elaborate.context import Context, error, not_poison
+from dsl.elaborate.evaluate import Overloaded
+from dsl.elaborate.frame import Frame, snake_case, tensor
+from dsl.elaborate.index import index_tensor
+from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, StaticFunction
+from dsl.elaborate.values import (
+    Function,
+    InitializerFunction,
+    Instance,
+    Layer,
+    LayerType,
+    Method,
+    RepeatLayer,
+    Results,
+    Tensor,
+    as_dims,
+    describe,
+    is_static,
+)
+from dsl.ir import Initializer, Value
+from dsl.ops.card import AttributeValue, Card, Form, OpError
+from dsl.ops.registry import CARDS
+from dsl.ops.sugar import Sugar
+from dsl.source import Span
+from dsl.types import DType, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One evaluated argument."""
+
+    value: object
+    span: Span
+    expression: syntax.Expr | None = None
+    name: str | None = None
+
+
+class Applier:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    # --- dispatch ---
+
+    def call(
+        self, frame: Frame, function: object, arguments: Sequence[syntax.Argument], before: tuple[Given, ...], span: Span
+    ) -> object:
+        """Apply `function`. `before` are values that a pipeline puts in front of the written arguments."""
+        given = self.evaluated(frame, arguments, before)
+        match function:
+            case Overloaded() if self._is_static_call(function, given):
+                return self._static(STATIC_FUNCTIONS[function.name], given, span)
+            case Overloaded():
+                return self._card(frame, CARDS[function.name], given, span)
+            case Card():
+                return self._card(frame, function, given, span)
+            case Sugar() if self.context.initializing and function.name in ("zeros", "ones"):
+                return Initializer("constant", {"value": float(function.name == "ones")})
+            case Sugar():
+                return self._sugar(frame, function, given, span)
+            case StaticFunction():
+                return self._static(function, given, span)
+            case Function():
+                return self.context.instantiator.call_function(frame, function, given, span)
+            case InitializerFunction():
+                return self.initializer(function, given, span)
+            case Initializer():
+                return function
+            case LayerType() if before:
+                raise error("DL0208", f"`{function.definition.name}` needs its hyper-parameters first", span)
+            case LayerType():
+                return Layer(function, self.context.instantiator.hyper(frame, function, given, span), span)
+            case Layer():
+                return self.apply(frame, self.place(frame, function, None, span), "forward", given, span)
+            case Instance():
+                return self.apply(frame, function, "forward", given, span)
+            case Method():
+                owner = function.instance
+                instance = owner if isinstance(owner, Instance) else self.place(frame, owner, None, span)
+                return self.apply(frame, instance, function.entry, given, span)
+            case DType() if len(given) == 1:
+                return self._cast(frame, function, given[0], span)
+            case RepeatLayer():
+                return self.apply(frame, self.place(frame, function, None, span), "forward", given, span)
+            case _:
+                raise error("DL0209", f"{describe(function)} cannot be applied", span)
+
+    def _is_static_call(self, function: Overloaded, given: tuple[Given, ...]) -> bool:
+        """`max(a, b)` of numbers is a number; `exp([0.0, 1.0])`, and anything with a tensor or a named argument, is the primitive."""
+        listed = CARDS[function.name].elementwise and any(isinstance(g.value, tuple) for g in given)
+        return not listed and all(is_static(g.value) and g.name is None for g in given)
+
+    def stage(self, frame: Frame, value: object, stage: syntax.Stage) -> object:
+        """One step of a pipeline: place the layer if it is one, and apply it to `value`."""
+        target = stage.target
+        before = (Given(not_poison(value), stage.span),)
+        if isinstance(target, syntax.Call):
+            function = not_poison(self.context.evaluate(frame, target.function))
+            if isinstance(function, LayerType):
+                given = self.evaluated(frame, target.arguments, ())
+                layer = Layer(function, self.context.instantiator.hyper(frame, function, given, target.span), target.span)
+                return self._apply_placed(frame, layer, stage, before)
+            if isinstance(function, Layer):
+                return self._apply_placed(frame, function, stage, (*before, *self.evaluated(frame, target.arguments, ())))
+            result = self.call(frame, function, target.arguments, before, target.span)
+        else:
+            function = not_poison(self.context.evaluate(frame, target))
+            if isinstance(function, LayerType):
+                function = Layer(function, self.context.instantiator.hyper(frame, function, (), target.span), target.span)
+            if isinstance(function, Layer | RepeatLayer):
+                return self._apply_placed(frame, function, stage, before)
+            result = self.call(frame, function, (), before, target.span)
+        if stage.label is not None and isinstance(result, Tensor):
+            frame.graph.set_name(result.value, stage.label)
+        return result
+
+    def _apply_placed(
+        self, frame: Frame, layer: Layer | RepeatLayer, stage: syntax.Stage, given: tuple[Given, ...]
+    ) -> object:
+        instance = self.place(frame, layer, stage.label, stage.span)
+        results = self.apply(frame, instance, "forward", given, stage.target.span)
+        return next(iter(results.tensors.values())) if len(results.tensors) == 1 else results
+
+    def place(self, frame: Frame, layer: Layer | RepeatLayer, label: str | None, span: Span) -> Instance:
+        """Make `layer` an owned layer of the graph, under its label or the name of its type."""
+        wanted = label or (snake_case(layer.type.definition.name) if isinstance(layer, Layer) else "repeat")
+        return Instance(frame.child_name(wanted, span, labelled=label is not None), layer, span)
+
+    def apply(self, frame: Frame, instance: Instance, entry: str, given: Sequence[Given], span: Span) -> Results:
+        """Apply an owned layer to tensors; its parameters are those of its earlier applications."""
+        instance.used = True
+        return self.context.instantiator.apply(frame, instance, entry, given, span)
+
+    def evaluated(
+        self, frame: Frame, arguments: Sequence[syntax.Argument], before: tuple[Given, ...] = ()
+    ) -> tuple[Given, ...]:
+        """Written arguments, evaluated, after those that a pipeline puts in front."""
+        given = list(before)
+        named = False
+        seen: dict[str, Span] = {}
+        for argument in arguments:
+            if argument.name is None and named:
+                raise error("DL0204", "a positional argument stands after a named one", argument.span)
+            if argument.name is not None:
+                named = True
+                if argument.name in seen:
+                    first = Label(seen[argument.name], "first given here")
+                    raise SpecError(Diagnostic("DL0205", f"`{argument.name}` is given twice", argument.span, labels=(first,)))
+                seen[argument.name] = argument.span
+            value = not_poison(self.context.evaluator.single(frame, argument.value))
+            given.append(Given(value, argument.value.span, argument.value, argument.name))
+        return tuple(given)
+
+    # --- static functions and initialisers ---
+
+    def _static(self, function: StaticFunction, given: tuple[Given, ...], span: Span) -> object:
+        named = next((g for g in given if g.name is not None), None)
+        if named is not None:
+            raise error("DL0203", f"`{function.name}` takes no argument `{named.name}`", named.span)
+        if not all(is_static(g.value) for g in given):
+            raise error("DL0404", f"`{function.name}` takes values that are known when the graph is made", span)
+        try:
+            return function.call(*(g.value for g in given))
+        except StaticError as problem:
+            raise error("DL0411", str(problem), span) from None
+        except (TypeError, ValueError, OverflowError, ArithmeticError):
+            shown = ", ".join(describe(g.value) for g in given) or "nothing"
+            raise error("DL0411", f"`{function.name}` does not apply to {shown}", span) from None
+
+    def initializer(self, function: InitializerFunction, given: Sequence[Given], span: Span) -> Initializer:
+        """An initialiser with its numbers. Fans are for initialisers that depend on them: this one does not."""
+        values: dict[str, float | None] = dict(function.defaults)
+        order = [n for n, _ in function.defaults]
+        for i, argument in enumerate(given):
+            name = argument.name if argument.name is not None else order[i] if i < len(order) else None
+            if name in ("fan_in", "fan_out"):
+                continue
+            if name not in values:
+                raise error("DL0203", f"`{function.kind}` takes {', '.join(order)}", argument.span)
+            if not isinstance(argument.value, int | float) or isinstance(argument.value, bool):
+                raise error("DL0401", f"`{name}` of `{function.kind}` is a number, not {describe(argument.value)}", argument.span)
+            values[name] = float(argument.value)
+        missing = [n for n, v in values.items() if v is None]
+        if missing:
+            raise error("DL0203", f"`{function.kind}` needs `{missing[0]}`", span)
+        if values.get("std", 1.0) is not None and float(values.get("std") or 0.0) < 0:
+            raise error("DL0402", f"`std` of `{function.kind}` is at least 0", span)
+        return Initializer(function.kind, {n: float(v) for n, v in values.items() if v is not None})
+
+    def _cast(self, frame: Frame, dtype: DType, given: Given, span: Span) -> object:
+        if isinstance(given.value, Tensor):
+            return self.primitive(frame, "cast", [given.value], {"dtype": dtype}, span)[0]
+        return self._static(STATIC_FUNCTIONS["int"], (given,), span) if dtype.is_int else float(given.value)  # type: ignore[arg-type]
+
+    # --- primitives ---
+
+    def _card(self, frame: Frame, card: Card, given: tuple[Given, ...], span: Span) -> object:
+        operands, attributes = self._bound(frame, card, given, span)
+        spans = tuple(g.span for g in operands)
+        blame = {name: g.span for name, g in attributes.items()}
+        values: dict[str, AttributeValue] = {name: g.value for name, g in attributes.items()}  # type: ignore[misc]
+        results = self.primitive(frame, card.name, [g.value for g in operands], values, span, spans, blame)
+        return results[0] if len(results) == 1 and card.name != "split" else tuple(results)
+
+    def _bound(
+        self, frame: Frame, card: Card | Sugar, given: tuple[Given, ...], span: Span
+    ) -> tuple[list[Given], dict[str, Given]]:
+        """Sort arguments into operands and attributes by position and name."""
+        signature = f"`{card.signature if isinstance(card, Card) else card.name}`"
+        variadic = bool(card.operands) and card.operands[0].variadic
+        positional = [g for g in given if g.name is None]
+        operands: dict[str, Given] = {}
+        rest: list[Given] = []
+        listed: list[Given] = []
+        if variadic:
+            listed, rest = self._variadic(positional)
+        else:
+            names = [o.name for o in card.operands]
+            operands = dict(zip(names, positional, strict=False))
+            rest = positional[len(names) :]
+        attributes = self._positional_attributes(card, rest, signature)
+        for g in given:
+            if g.name is None:
+                continue
+            if g.name in attributes or g.name in operands:
+                raise error("DL0205", f"`{g.name}` of `{card.name}` is given twice", g.span)
+            (operands if any(o.name == g.name for o in card.operands) and not variadic else attributes)[g.name] = g
+        self._check_names(card, attributes, signature)
+        if not variadic:
+            listed = self._in_order(card, operands, span, signature)
+        first = next((g.value for g in listed if isinstance(g.value, Tensor)), None)
+        return listed, {name: self._axes(frame, card, name, g, first) for name, g in attributes.items()}
+
+    def _variadic(self, positional: list[Given]) -> tuple[list[Given], list[Given]]:
+        if positional and isinstance(positional[0].value, tuple) and any(isinstance(v, Tensor) for v in positional[0].value):
+            head = positional[0]
+            return [Given(v, head.span) for v in head.value], positional[1:]  # type: ignore[attr-defined]
+        return [g for g in positional if not isinstance(g.value, str)], [g for g in positional if isinstance(g.value, str)]
+
+    def _positional_attributes(self, card: Card | Sugar, rest: list[Given], signature: str) -> dict[str, Given]:
+        attributes: dict[str, Given] = {}
+        for i, attribute in enumerate(card.attributes):
+            if not rest:
+                break
+            takes_all = attribute.form is Form.DIMS or (i == 0 and attribute.form is Form.INTS and attribute.name in ("order", "repeats"))
+            if takes_all and len(rest) > 1 and all(as_dims((g.value,)) is not None for g in rest):
+                attributes[attribute.name] = Given(tuple(g.value for g in rest), rest[0].span.to(rest[-1].span))
+                rest = []
+            elif takes_all and card.name in ("zeros", "ones", "randn", "rand") and as_dims((rest[0].value,)) is not None:
+                attributes[attribute.name] = Given((rest[0].value,), rest[0].span)
+                rest = rest[1:]
+            else:
+                attributes[attribute.name] = rest[0]
+                rest = rest[1:]
+        if rest:
+            raise error("DL0203", f"`{card.name}` has too many arguments", rest[0].span, help=f"it is {signature}")
+        return attributes
+
+    def _check_names(self, card: Card | Sugar, attributes: dict[str, Given], signature: str) -> None:
+        if isinstance(card, Sugar) and card.extra_sizes:
+            return
+        known = [a.name for a in (*card.operands, *card.attributes)]
+        for name, g in attributes.items():
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise error(
+                    "DL0203",
+                    f"`{card.name}` has no argument `{name}`",
+                    g.span,
+                    help=f"did you mean `{near}`?" if near else f"it is {signature}",
+                )
+
+    def _in_order(self, card: Card | Sugar, operands: dict[str, Given], span: Span, signature: str) -> list[Given]:
+        listed: list[Given] = []
+        for operand in card.operands:
+            if operand.name in operands:
+                listed.append(operands[operand.name])
+            elif not operand.optional:
+                raise error("DL0203", f"`{card.name}` needs `{operand.name}`", span, help=f"it is {signature}")
+        return listed
+
+    def _axes(self, frame: Frame, card: Card | Sugar, name: str, given: Given, first: object) -> Given:
+        """Turn the names of dimensions into axes where an attribute is one."""
+        attribute = next((a for a in card.attributes if a.name == name), None)
+        if attribute is None or attribute.form not in (Form.AXIS, Form.AXES):
+            return given
+        return self.axis_argument(frame, given, first)
+
+    def axis_argument(self, frame: Frame, given: Given, first: object) -> Given:
+        """An argument that means axes, with dimension names resolved against the tensor `first`."""
+        expression = given.expression
+        if expression is None or not isinstance(first, Tensor) or not names_dimension(frame, expression):
+            return given
+        if isinstance(expression, syntax.Name):
+            return Given(resolve_axis(frame, first, expression), given.span)
+        assert isinstance(expression, syntax.ListExpr | syntax.TupleExpr)
+        axes = [
+            resolve_axis(frame, first, item) if isinstance(item, syntax.Name) and item.id in frame.dims else self.context.evaluate(frame, item)
+            for item in expression.items
+        ]
+        return Given(tuple(axes), given.span)
+
+    def primitive(
+        self,
+        frame: Frame,
+        op: str,
+        operands: Sequence[object],
+        attributes: dict[str, AttributeValue],
+        span: Span,
+        spans: tuple[Span, ...] = (),
+        blame: dict[str, Span] | None = None,
+    ) -> list[Tensor]:
+        """Apply a primitive to values; static ones become tensors, numbers with the element type of the others."""
+        card = CARDS[op]
+        tensors = self._tensors(frame, card, operands, span, spans)
+        frame.builder.spans = (span,)
+        try:
+            values = frame.builder.build_all(op, tuple([t.value for t in tensors]), attributes)
+        except OpError as problem:
+            raise self._explained(frame, card, problem, tensors, span, spans, blame or {}) from None
+        return self._named(frame, op, tensors, values)
+
+    def _named(self, frame: Frame, op: str, tensors: list[Tensor], values: list[Value]) -> list[Tensor]:
+        node = frame.graph.node(values[0])
+        results = []
+        for value, type_ in zip(values, node.types, strict=True):
+            results.append(Tensor(value, result_names(op, tensors, type_.rank, node.attributes)))
+        return results
+
+    def _tensors(self, frame: Frame, card: Card, operands: Sequence[object], span: Span, spans: tuple[Span, ...]) -> list[Tensor]:
+        like: TensorType | None = None
+        for v in operands:
+            if isinstance(v, Tensor):
+                type_ = frame.graph.type(v.value)
+                if like is None or like.dtype is DType.BOOL:
+                    like = type_
+        if like is None and any(isinstance(v, float) for v in operands):
+            like = TensorType(frame.builder.float_type, ())
+        if not card.broadcasts and card.operands and not card.operands[0].variadic:
+            like = None
+        evaluator = self.context.evaluator
+        return [
+            v if isinstance(v, Tensor) else evaluator.as_tensor(frame, v, spans[i] if i < len(spans) else span, like)
+            for i, v in enumerate(operands)
+        ]
+
+    def _explained(
+        self,
+        frame: Frame,
+        card: Card,
+        problem: OpError,
+        tensors: list[Tensor],
+        span: Span,
+        spans: tuple[Span, ...],
+        blame: dict[str, Span],
+    ) -> SpecError:
+        """The error of a shape rule, at the argument to blame, with the types of the operands."""
+        names = [o.name for o in card.operands]
+        place = blame.get(problem.argument or "")
+        if place is None and problem.argument in names and names.index(problem.argument) < len(spans):
+            place = spans[names.index(problem.argument)]
+        labels: list[Label] = []
+        notes: list[str] = []
+        for t, where in zip(tensors, spans, strict=False):
+            shown = where.text
+            binding = frame.names.get(shown)
+            if binding is not None and binding.span.source is where.source and binding.span.source.name:
+                labels.append(Label(binding.span, f"{shown} is {frame.type(t)}"))
+            elif frame.graph.node(t.value).op != "const":
+                notes.append(f"`{_short(shown)}` is {frame.type(t)}")
+        title = str(problem)
+        text = ""
+        if card.broadcasts and problem.code == "DL0301" and problem.argument is None:
+            title, text = f"shapes do not match in `{_short(span.text)}`", title
+        unique = tuple({(x.span, x.text): x for x in labels if x.span != span}.values())
+        return SpecError(
+            Diagnostic(problem.code, title, place or span, text=text, labels=unique, notes=tuple(dict.fromkeys(notes)), help=problem.help)
+        )
+
+    # --- sugar and indexing ---
+
+    def _sugar(self, frame: Frame, sugar: Sugar, given: tuple[Given, ...], span: Span) -> object:
+        operands, attributes = self._bound(frame, sugar, given, span)
+        values = {name: g.value for name, g in attributes.items()}
+        blame = {name: g.span for name, g in attributes.items()}
+        return self.sugar(frame, sugar, [g.value for g in operands], values, span, blame)
+
+    def sugar(
+        self,
+        frame: Frame,
+        sugar: Sugar,
+        operands: Sequence[object],
+        attributes: dict[str, object],
+        span: Span,
+        blame: dict[str, Span] | None = None,
+    ) -> Tensor:
+        """Lower one of the functions that are written in terms of primitives."""
+        tensors = [self.context.evaluator.as_tensor(frame, v, span) for v in operands]
+        frame.builder.spans = (span,)
+        try:
+            types = tuple(frame.type(t) for t in tensors)
+            canonical = checked_attributes(sugar, types, attributes)  # type: ignore[arg-type]
+            value = sugar.lower(frame.builder, tuple(t.value for t in tensors), canonical)
+        except OpError as problem:
+            notes = tuple(f"the tensor is {frame.type(t)}" for t in tensors)
+            place = (blame or {}).get(problem.argument or "", span)
+            raise SpecError(Diagnostic(problem.code, str(problem), place, notes=notes, help=problem.help)) from None
+        return tensor(value, frame.graph.type(value).rank, self._sugar_names(sugar.name, tensors, attributes))
+
+    def _sugar_names(self, name: str, tensors: list[Tensor], attributes: dict[str, object]) -> tuple[str | None, ...] | None:
+        if not tensors:
+            return None
+        names = list(tensors[0].names)
+        if name == "matrix_transpose":
+            names[-2:] = reversed(names[-2:])
+        elif name == "transpose":
+            a, b = (attributes.get(k) for k in ("a", "b"))
+            if not (isinstance(a, int) and isinstance(b, int)):
+                return None
+            names[a], names[b] = names[b], names[a]
+        elif name not in ("zeros_like", "ones_like", "full_like"):
+            return None
+        return tuple(names)
+
+    def index(self, frame: Frame, value: Tensor, expression: syntax.Index) -> Tensor:
+        return index_tensor(self.context, frame, value, expression)
+
+    # --- members of layers ---
+
+    def instance_member(self, frame: Frame, instance: Instance, name: str, expression: syntax.Member) -> object:
+        """A parameter of an owned layer, one of its layers, or one of its entry points."""
+        layer = instance.layer
+        if isinstance(layer, Layer) and any(e.name == name for e in layer.type.definition.entries):
+            return Method(instance, name)
+        if name == "parameter_count":
+            return self.context.instantiator.parameter_count(instance.layer, expression.span)
+        return self.context.instantiator.member(frame, instance, name, expression)
+
+    def layer_member(self, layer: Layer, name: str, expression: syntax.Member) -> object:
+        if any(e.name == name for e in layer.type.definition.entries):
+            return Method(layer, name)
+        if name == "parameter_count":
+            return self.context.instantiator.parameter_count(layer, expression.span)
+        raise error(
+            "DL0207",
+            f"a `{layer.type.definition.name}` has no parameters until it is placed",
+            expression.name_span,
+            help=f"declare it: `layer {snake_case(layer.type.definition.name)} = ...`",
+        )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:57] + "..."
+
+

@@ -1,0 +1,122 @@
+"""The names in force at one place of a definition, and the graph that its statements add to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dsl.build import Builder
+from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
+from dsl.dims import Dim
+from dsl.elaborate.values import POISON, Tensor
+from dsl.ir import Graph, Value
+from dsl.loader import Unit
+from dsl.source import NOWHERE, Span
+from dsl.types import TensorType
+
+
+@dataclass(slots=True)
+class Binding:
+    """A name in a scope: what it is, where it was bound, whether something reads it."""
+
+    value: object
+    span: Span = NOWHERE
+    read: bool = False
+    watched: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One definition being elaborated.
+
+    `dims` are the names that are dimensions (usable as axes). `mode` is "both", or "training" / "inference" inside `if training`.
+    `plain` are the dimensions without what `require` says of them; `one_sided` the names that only one branch of an `if training` binds.
+    `parent` is set in the body of a `repeat`: names of the parent are read through `translate`.
+    """
+
+    graph: Graph
+    builder: Builder
+    unit: Unit
+    names: dict[str, Binding] = field(default_factory=dict)
+    dims: dict[str, Dim] = field(default_factory=dict)
+    mode: str = "both"
+    parent: Frame | None = None
+    translate: Callable[[object], object] | None = None
+    depth: int = 0
+    loops: int = 0
+    in_test: bool = False
+    returned: list[tuple[str | None, object, Span]] | None = None
+    plain: dict[str, Dim] = field(default_factory=dict)
+    one_sided: dict[str, Span] = field(default_factory=dict)
+    children: dict[str, Span] = field(default_factory=dict)
+
+    def bind(self, name: str, value: object, span: Span = NOWHERE, *, watched: bool = False) -> None:
+        """Bind a name, again if need be; an earlier tensor of the name stays in the graph."""
+        self.names[name] = Binding(value, span, watched=watched)
+        if name in self.dims:
+            del self.dims[name]
+
+    def bind_dim(self, name: str, dim: Dim, span: Span = NOWHERE) -> None:
+        self.names[name] = Binding(dim, span, read=True)
+        self.dims[name] = dim
+
+    def lookup(self, name: str) -> Binding | None:
+        binding = self.names.get(name)
+        if binding is not None:
+            binding.read = True
+            return binding
+        if self.parent is None or self.translate is None:
+            return None
+        outer = self.parent.lookup(name)
+        if outer is None:
+            return None
+        inner = Binding(self.translate(outer.value), outer.span, read=True)
+        self.names[name] = inner
+        if name in self.parent.dims and isinstance(inner.value, int) | hasattr(inner.value, "terms"):
+            self.dims[name] = inner.value  # type: ignore[assignment]
+        return inner
+
+    def visible(self) -> list[str]:
+        """All names that an expression here may use, for suggestions."""
+        outer = self.parent.visible() if self.parent is not None else []
+        return [*self.names, *outer, *self.unit.names, *self.unit.modules]
+
+    def type(self, tensor: Tensor) -> TensorType:
+        return self.graph.type(tensor.value)
+
+    def child_name(self, wanted: str, span: Span, *, labelled: bool) -> str:
+        """A name for an owned layer: the label, or the type in snake case; numbered from the second on."""
+        taken = self.children.keys() | self.graph.parameters.keys()
+        if wanted not in taken:
+            self.children[wanted] = span
+            return wanted
+        if labelled and not self.loops:
+            first = self.children.get(wanted) or self.graph.parameters[wanted].span
+            raise SpecError(
+                Diagnostic("DL0502", f"two layers are called `{wanted}`", span, labels=(Label(first, "the first is here"),))
+            )
+        number = 1
+        while f"{wanted}_{number}" in taken:
+            number += 1
+        self.children[f"{wanted}_{number}"] = span
+        return f"{wanted}_{number}"
+
+
+def snake_case(name: str) -> str:
+    """`BatchNorm2d` to `batch_norm2d`, `MLP` to `mlp`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def unknown_name(name: str, span: Span, candidates: list[str]) -> SpecError:
+    """The error for a name that means nothing here, with the nearest one that does."""
+    near = did_you_mean(name, candidates)
+    return SpecError(Diagnostic("DL0201", f"`{name}` is not defined", span, help=f"did you mean `{near}`?" if near else None))
+
+
+def poison(frame: Frame, name: str, span: Span) -> None:
+    frame.names[name] = Binding(POISON, span, read=True)
+
+
+def tensor(value: Value, rank: int, names: tuple[str | None, ...] | None = None) -> Tensor:
+    return Tensor(value, names if names is not None and len(names) == rank else (None,) * rank)
