@@ -1,0 +1,38 @@
+"""Applying a rewrite of one graph to every graph of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dsl.ir import Graph, Program
+
+Rewrite = Callable[[Graph], tuple[Graph, bool]]
+"""A rewrite gets a graph whose callees have been rewritten, must not change it, and says whether its result differs."""
+
+
+def rewrite_every_graph(program: Program, rewrite: Rewrite) -> tuple[Program, bool]:
+    """The program with every graph rewritten once, callees first; graphs that were shared stay shared."""
+    done: dict[int, Graph] = {}
+    changed = False
+    for root in program.entries.values():
+        for graph in root.callees():
+            if id(graph) in done:
+                continue
+            relinked = with_callees(graph, done)
+            result, differs = rewrite(relinked)
+            done[id(graph)] = result
+            changed = changed or differs
+    return Program(program.name, {name: done[id(graph)] for name, graph in program.entries.items()}), changed
+
+
+def with_callees(graph: Graph, done: dict[int, Graph]) -> Graph:
+    """The graph with its calls pointing at the rewritten callees; itself where none has changed."""
+    stale = [n for n in graph.calls() if n.target is not None and done.get(id(n.target.graph), n.target.graph) is not n.target.graph]
+    if not stale:
+        return graph
+    copy = graph.copy()
+    for node in stale:
+        assert node.target is not None
+        copy.replace_node(replace(node, target=replace(node.target, graph=done[id(node.target.graph)])))
+    return copy

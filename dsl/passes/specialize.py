@@ -1,0 +1,32 @@
+"""Specialise a program to one mode: the other branch of each `if training` goes, and in inference dropout and buffer updates go too.
+
+Before:  y = if_training(dropout(x, 0.1), x)      After (inference):  y = x
+"""
+
+from __future__ import annotations
+
+from dsl.ir import Graph, Program
+from dsl.passes.every_graph import rewrite_every_graph
+
+
+def specialize(program: Program, *, training: bool) -> Program:
+    """The program for training or for inference only."""
+    return rewrite_every_graph(program, lambda graph: specialize_graph(graph, training=training))[0]
+
+
+def specialize_graph(graph: Graph, *, training: bool) -> tuple[Graph, bool]:
+    mode_nodes = [n for n in graph if n.op == "if_training" or (n.op == "dropout" and not training)]
+    if not mode_nodes and (training or not graph.updates):
+        return graph, False
+    result = graph.copy()
+    for stale in mode_nodes:
+        node = result.node(stale.id)
+        kept = node.inputs[0 if training or node.op == "dropout" else 1]
+        for i in range(len(node.types)):
+            result.redirect(type(kept)(node.id, i), kept)
+        if node.name is not None:
+            result.set_name(kept, node.name)
+        result.remove([node])
+    if not training:
+        result.updates = {}
+    return result, True
