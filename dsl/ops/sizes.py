@@ -147,6 +147,8 @@ def exact_quotient(total: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
         return numerator
     if denominator == 0:
         return None
+    if dims_equal(numerator, denominator):
+        return 1
     quotient = numerator // denominator
     return quotient if dims_equal(quotient * denominator, numerator) else None
 
