@@ -108,7 +108,7 @@ class Executor:
             frame.bind(pattern.id, value, pattern.span, watched=watched)
 
     def _warn_unread(self, frame: Frame, name: str, known: Binding | None) -> None:
-        if known is not None and known.watched and not known.read and not frame.unit.library and not frame.loops:
+        if known is not None and known.watched and not known.read and not frame.unit.library and not frame.loops and not frame.branches:
             self.context.warn("DL1001", f"`{name}` is bound again before anything reads it", known.span)
 
     @_statement.register
@@ -220,10 +220,13 @@ class Executor:
         condition = statement.condition
         if isinstance(condition, syntax.Name) and condition.id == "training" and frame.lookup("training") is None:
             self._if_training(statement, frame)
-        elif self.context.evaluator.truth(frame, condition):
-            self.execute(frame, statement.body)
         else:
-            self.execute(frame, statement.orelse)
+            chosen = statement.body if self.context.evaluator.truth(frame, condition) else statement.orelse
+            frame.branches += 1
+            try:
+                self.execute(frame, chosen)
+            finally:
+                frame.branches -= 1
 
     def _if_training(self, statement: syntax.If, frame: Frame) -> None:
         if frame.mode != "both":

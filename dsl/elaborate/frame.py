@@ -45,6 +45,7 @@ class Frame:
     translate: Callable[[object], object] | None = None
     depth: int = 0
     loops: int = 0
+    branches: int = 0
     in_test: bool = False
     returned: list[tuple[str | None, object, Span]] | None = None
     plain: dict[str, Dim] = field(default_factory=dict)

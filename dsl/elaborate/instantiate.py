@@ -268,13 +268,16 @@ class Instantiator:
         declared = entry.outputs if entry is not None else ()
         if isinstance(definition, syntax.Module) or all(isinstance(v, Tensor) for _, v, _ in frame.returned):
             named_outputs(self.context, frame, declared)
-        self._warn_unused(frame, entry)
+        self._warn_unused(frame, entry, several=isinstance(definition, syntax.Module) and len(definition.entries) > 1)
 
-    def _warn_unused(self, frame: Frame, entry: syntax.Entry | None) -> None:
+    def _warn_unused(self, frame: Frame, entry: syntax.Entry | None, *, several: bool) -> None:
+        """Warn of what nothing uses; a layer of `several` entry points may be for another one."""
         if frame.unit.library:
             return
         for name, binding in frame.names.items():
-            if isinstance(binding.value, Instance) and not binding.value.used and not binding.read:
+            if isinstance(binding.value, Instance):
+                if binding.value.used or binding.read or several:
+                    continue
                 self.context.warn("DL1003", f"the layer `{name}` is never applied", binding.span)
             elif binding.watched and not binding.read and not name.startswith("_"):
                 self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
@@ -731,6 +734,8 @@ def check_static(parameter: syntax.Parameter, value: object, span: Span, owner: 
             fits = isinstance(value, str)
         case "list":
             fits = isinstance(value, tuple)
+        case "ints":
+            fits = all(isinstance(v, int) and not isinstance(v, bool) for v in (value if isinstance(value, tuple) else (value,)))
         case "fn":
             fits = not isinstance(value, LayerType | Layer | tuple | str | int | float | None)
         case "layer":
@@ -753,7 +758,7 @@ def check_static(parameter: syntax.Parameter, value: object, span: Span, owner: 
 
 def _kind(declared: str | None) -> str:
     words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string", "list": "a list", "fn": "a function",
-             "layer": "a layer", "dtype": "a dtype"}  # fmt: skip
+             "ints": "an integer or a list of integers", "layer": "a layer", "dtype": "a dtype"}  # fmt: skip
     return words.get(declared or "", f"a {declared}")
 
 
