@@ -428,8 +428,8 @@ CARDS: tuple[Card, ...] = (
         _infer_split,
         _reference_split,
         (
-            Example("split([1.0, 2.0, 3.0, 4.0], 2, over=0)", ([1.0, 2.0], [3.0, 4.0])),
-            Example("split([1.0, 2.0, 3.0], [1, 2], over=0)", ([1.0], [2.0, 3.0])),
+            Example("split([1.0, 2.0, 3.0, 4.0], 2, over=0)[1]", [3.0, 4.0]),
+            Example("split([1.0, 2.0, 3.0], [1, 2], over=0)[0]", [1.0]),
         ),
         notes=(
             "An integer is the number of equal parts, as in numpy.split and jax.numpy.split; "
