@@ -1,0 +1,47 @@
+# make demo: set everything up and run the main job.  make test: set everything up and run the tests.  make check: all that CI checks.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format docs bench clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+## make demo    a convolutional spec compiled to three targets, trained on real digits, the same answers everywhere
+demo: $(READY)
+	$(BIN)/python examples/digits.py
+
+## make test    the tests
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+## make check   format, lint, types, tests
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+## make format  format the code and mend what the linter can mend
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+## make docs    write the generated pages again
+docs: $(READY)
+	$(BIN)/dslc ops --markdown -o docs/ops.md
+	$(BIN)/dslc explain --markdown -o docs/errors.md
+
+## make bench   compare with what a user would write by hand
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
