@@ -353,10 +353,27 @@ def dims_differ(a: Dim, b: Dim) -> bool:
 
 def dim_le(a: Dim, b: Dim) -> bool | None:
     """Whether `a <= b`: True or False where proved for every value, None where it depends or cannot be told."""
-    low, high = _bounds(b - a)
+    difference = b - a
+    low, high = _bounds(difference)
     if low >= 0:
         return True
-    return False if high < 0 else None
+    if high < 0:
+        return False
+    return True if isinstance(difference, Expr) and _bounds(_floors_bounded(difference))[0] >= 0 else None
+
+
+def _floors_bounded(d: Expr) -> Dim:
+    """Something not above `d` in which `n // 2` is bounded by fractions of `n`, so that `T - T // 2` is seen to be positive."""
+    terms: dict[Monomial, Number] = {}
+    for monomial, c in d.terms.items():
+        atom = monomial[0][0] if len(monomial) == 1 and monomial[0][1] == 1 else None
+        if isinstance(atom, FloorDiv) and isinstance(atom.denominator, int):
+            ratio = Fraction(c) / atom.denominator
+            for m, k in _terms(atom.numerator - (atom.denominator - 1 if c > 0 else 0)).items():
+                terms[m] = terms.get(m, 0) + ratio * k
+        else:
+            terms[monomial] = terms.get(monomial, 0) + c
+    return _made(terms)
 
 
 def dim_lower(d: Dim) -> int | None:
