@@ -1,0 +1,310 @@
+"""The ONNX backend: a ModelProto built from the graph, and a session of onnxruntime.
+
+Modules stay local functions, called with their parameters; `inline` writes everything into the main graph. Parameters are initializers
+with the names of the spec, one that only a MatMul reads stored transposed as `name.T`. Symbolic sizes are `dim_param`s with the names and
+expressions of the spec. Opsets 17 to 26; 20 unless asked otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import FunctionProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, helper
+
+from backends.base import Artifact, Arrays, EmitOptions, Session, Unsupported
+from backends.onnx_builder import Body, Tensor, Weight
+from backends.onnx_layers import BODIES, LAYERS, Layer
+from backends.onnx_rows import ROWS
+from backends.onnx_session import OnnxSession, opened
+from backends.onnx_site import Bindings, Site, bound, bound_dim
+from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, Refused, tensor
+from dsl.diagnostics import Diagnostic, InternalError, SpecError
+from dsl.dims import format_dim
+from dsl.ir import Call, Constraint, Graph, Node, Program, Value
+from dsl.ops.registry import CARDS
+from dsl.types import DType, TensorType
+
+DOMAIN = "dslc"
+EXTERNAL_ABOVE = 1_500_000_000
+"""Bytes of weights from which on they stand in a file beside the model: a protobuf message holds at most two gigabytes."""
+_ALIGNMENT = 4096
+
+
+@dataclass(slots=True)
+class Function:
+    """A local function and what a call of it has to pass after the inputs of the module."""
+
+    name: str
+    weights: Mapping[Weight, DType]
+
+
+@dataclass(slots=True)
+class Emitter:
+    """Walks graphs into bodies. `functions` is keyed by the identity of a Graph: each is written once."""
+
+    opset: int
+    inline: bool
+    functions: dict[int, Function] = field(default_factory=dict)
+    protos: list[FunctionProto] = field(default_factory=list)
+    _random: dict[int, bool] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
+
+    def walk(self, body: Body, graph: Graph, inputs: list[Tensor], prefix: str, bindings: Bindings) -> list[Tensor]:
+        """The nodes of `graph` into `body`; the outputs. `prefix` leads to its parameters."""
+        found: dict[Value, Tensor] = {value: x for value, x in zip(graph.inputs.values(), inputs, strict=True)}
+        for node in graph:
+            if node.op == "input":
+                continue
+            body.scope = prefix
+            try:
+                results = self._node(body, graph, node, [found[v] for v in node.inputs], prefix, bindings)
+            except Refused as refused:
+                raise cannot(node, str(refused)) from None
+            for i, (x, t) in enumerate(zip(results, node.types, strict=False)):
+                if x.dtype is not t.dtype:
+                    raise InternalError(f"ONNX row of `{node.op}` gives {x.dtype} where the graph has {t}")
+                found[Value(node.id, i)] = x
+            if node.op not in ("param", "buffer", "const"):
+                _name_results(body, node, results, prefix)
+        return [found[v] for v in graph.outputs.values()]
+
+    def _node(self, body: Body, graph: Graph, node: Node, xs: list[Tensor], prefix: str, bindings: Bindings) -> tuple[Tensor, ...]:
+        if node.op in ("param", "buffer"):
+            return (body.weight(Weight((prefix + str(node.attributes["path"]),)), node.type.dtype),)
+        types = [bound(graph.type(v), bindings) for v in node.inputs]
+        if node.target is not None:
+            return self._call(body, node.target, xs, types, prefix, bindings)
+        row = ROWS.get(node.op)
+        if row is None:
+            raise Refused("it has no row")
+        if isinstance(row, Unsupported):
+            raise Refused(row.because)
+        made = row(Site(body, node, xs, types, bindings))
+        return (made,) if isinstance(made, Tensor) else made
+
+    # --- calls ---
+
+    def _call(self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], prefix: str, bindings: Bindings) -> tuple[Tensor, ...]:
+        inner = {name: bound_dim(d, bindings) for name, d in call.bindings.items()}
+        if call.count is None:
+            owner = prefix if call.child is None else f"{prefix}{call.child}."
+            return tuple(self._apply(body, call, xs, types, owner, inner))
+        for i in range(call.start, call.start + call.count):
+            results = self._apply(body, call, xs, types, f"{prefix}{call.child}.{i}.", inner)
+            xs = [results[0], *xs[1:]]
+        return (xs[0],)
+
+    def _apply(self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], owner: str, inner: Bindings) -> list[Tensor]:
+        """One application of the callee, in the shortest form there is for it."""
+        graph = call.graph
+        layer = Layer(body, graph, xs, types, inner, owner)
+        made = _spelled(LAYERS, layer)
+        if made is not None:
+            return [made]
+        if self.inline or call.child is None or self._draws(graph):
+            made = _spelled(BODIES, layer)
+            return [made] if made is not None else self.walk(body, graph, xs, owner, inner)
+        function = self._function(graph)
+        weights = [body.weight(w.under(owner), dtype) for w, dtype in function.weights.items()]
+        return list(body.call(function.name, DOMAIN, [*xs, *weights], [graph.type(v).dtype for v in graph.outputs.values()]))
+
+    def _draws(self, graph: Graph) -> bool:
+        """Whether random numbers are drawn in it: as a function, all its calls would draw the same."""
+        if id(graph) not in self._random:
+            called = any(self._draws(n.target.graph) for n in graph.calls() if n.target is not None)
+            self._random[id(graph)] = called or any(n.op in CARDS and CARDS[n.op].random for n in graph)
+        return self._random[id(graph)]
+
+    def _function(self, graph: Graph) -> Function:
+        if id(graph) not in self.functions:
+            body = Body(self.opset, None)
+            outputs = [body.reserve(name) for name in graph.outputs]
+            inputs = _bound_inputs(body, graph)
+            made = _spelled(BODIES, Layer(body, graph, inputs, [graph.type(v) for v in graph.inputs.values()], {}, ""))
+            results = [made] if made is not None else self.walk(body, graph, inputs, "", {})
+            nodes = _finished(body, results, outputs)
+            name = self._unique(graph.definition if graph.entry == "forward" else f"{graph.definition}_{graph.entry}")
+            parameters = [*(x.name for x in inputs), *(w.name for w in body.weights)]
+            imports = [helper.make_opsetid("", self.opset), helper.make_opsetid(DOMAIN, 1)]
+            self.protos.append(helper.make_function(DOMAIN, name, parameters, outputs, nodes, imports, doc_string=graph.doc or None))
+            self.functions[id(graph)] = Function(name, dict(body.weights))
+        return self.functions[id(graph)]
+
+    def _unique(self, name: str) -> str:
+        found, n = name, 1
+        while found in self._names:
+            n += 1
+            found = f"{name}_{n}"
+        self._names.add(found)
+        return found
+
+
+def _spelled(rows: Mapping[str, object], layer: Layer) -> Tensor | None:
+    """What the row of a library definition makes of it; None where there is no row or it leaves the body."""
+    graph = layer.graph
+    row = (LAYERS.get(graph.definition) if rows is LAYERS else BODIES.get(graph.definition)) if graph.library else None
+    if row is None or graph.entry != "forward":
+        return None
+    try:
+        return row(layer)
+    except Refused:
+        return None
+
+
+def _bound_inputs(body: Body, graph: Graph) -> list[Tensor]:
+    inputs = []
+    for name, value in graph.inputs.items():
+        t = graph.type(value)
+        x = Tensor(body.reserve(name), t.dtype)
+        body.bind(x, t.shape)
+        inputs.append(x)
+    return inputs
+
+
+def _name_results(body: Body, node: Node, results: tuple[Tensor, ...], prefix: str) -> None:
+    label = node.name or (node.target.child if node.target is not None else None) or None
+    if label is not None:
+        for i, x in enumerate(results):
+            body.name(x, f"{prefix}{label}" if len(results) == 1 else f"{prefix}{label}.{i}")
+
+
+def _finished(body: Body, results: list[Tensor], outputs: list[str]) -> list[NodeProto]:
+    """The nodes, with the results under the names of the outputs."""
+    final = []
+    for x, name in zip(results, outputs, strict=True):
+        if not body.force_name(x, name):
+            body.scope = ""
+            x = body.ops("Identity", (x,), (x.dtype,), unique=True)[0]
+            body.force_name(x, name)
+        final.append(x.name)
+    return body.finish(final)
+
+
+def cannot(node: Node, reason: str) -> SpecError:
+    return SpecError(Diagnostic("DL0710", f"ONNX cannot express `{node.op}` here: {reason}", node.span))
+
+
+# --- the model --------------------------------------------------------------------------------------------------------------------
+
+
+def _initializer(weight: Weight, dtype: DType, weights: Arrays) -> TensorProto:
+    parts = []
+    for path in weight.paths:
+        if path not in weights:
+            raise SpecError(Diagnostic("DL0711", f"there is no value for the parameter `{path}`", help="an ONNX file carries its weights"))
+        parts.append(weights[path])
+    if weight.scale != 1.0:
+        parts[0] = (np.asarray(parts[0], np.float64) * weight.scale).astype(np.asarray(parts[1]).dtype)
+    return tensor(weight.name, parts[0] if len(parts) == 1 else np.concatenate(parts), dtype, weight.transposed)
+
+
+def _initializers(body: Body, weights: Arrays) -> tuple[list[TensorProto], list[NodeProto]]:
+    """Weights as they are read, and the transpositions of those that are read both ways, which are stored once."""
+    stored, turned = [], []
+    for weight, dtype in body.weights.items():
+        plain = weight._replace(transposed=False)
+        if weight.transposed and plain in body.weights:
+            turned.append(helper.make_node("Transpose", [plain.name], [weight.name], name=weight.name, perm=[1, 0]))
+        else:
+            stored.append(_initializer(weight, dtype, weights))
+    return stored, turned
+
+
+def _value_info(name: str, t: TensorType) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, ELEMENT[t.dtype], [d if isinstance(d, int) else format_dim(d) for d in t.shape])
+
+
+def _external(tensors: list[TensorProto], file: str) -> bytes:
+    """Move the data of the tensors out of them, into what is returned."""
+    data = bytearray()
+    for t in tensors:
+        data.extend(bytes(-len(data) % _ALIGNMENT))
+        entries = {"location": file, "offset": str(len(data)), "length": str(len(t.raw_data))}
+        data.extend(t.raw_data)
+        t.ClearField("raw_data")
+        t.data_location = TensorProto.EXTERNAL
+        t.external_data.extend(StringStringEntryProto(key=k, value=v) for k, v in entries.items())
+    return bytes(data)
+
+
+def _told(constraint: Constraint) -> str:
+    text = f"{format_dim(constraint.left)} {constraint.relation} {format_dim(constraint.right)}"
+    return f"{text} ({constraint.message})" if constraint.message else text
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxBackend:
+    name: str = "onnx"
+    summary: str = "an ONNX model for inference, with its weights; runs on onnxruntime"
+    requires: tuple[str, ...] = ("onnx", "onnxruntime")
+    training: bool = False
+
+    def refusal(self, node: Node, options: EmitOptions) -> str | None:
+        """Why ONNX cannot express the node at that opset, as far as the node alone says."""
+        if node.target is not None or node.op in ("input", "param", "buffer"):
+            return None
+        row = ROWS.get(node.op)
+        if row is None:
+            return "it has no row"
+        return row.because if isinstance(row, Unsupported) else None
+
+    def emit(self, program: Program, options: EmitOptions, weights: Arrays | None = None) -> Artifact:
+        """The first entry point of the program as a ModelProto, with what it reads of `weights`."""
+        if weights is None:
+            raise SpecError(Diagnostic("DL0711", "an ONNX file carries its weights, and none are given"), exit_code=2)
+        opset = DEFAULT_OPSET if options.opset is None else options.opset
+        if opset not in OPSETS:
+            known = f"{OPSETS.start} to {OPSETS.stop - 1}"
+            raise SpecError(Diagnostic("DL0712", f"opset {opset} is not supported; opsets {known} are"), exit_code=2)
+        model = self.model(program, options, opset, weights)
+        stored = model.graph.initializer
+        if sum(len(t.raw_data) for t in stored) <= EXTERNAL_ABOVE:
+            return Artifact(".onnx", model.SerializeToString(deterministic=True))
+        file = f"{program.name}.onnx.data"
+        data = _external([t for t in stored if len(t.raw_data) >= _ALIGNMENT], file)
+        return Artifact(".onnx", model.SerializeToString(deterministic=True), {file: data})
+
+    def model(self, program: Program, options: EmitOptions, opset: int, weights: Arrays) -> ModelProto:
+        graph = program.main
+        if graph.updates:
+            raise InternalError("buffer updates reached the ONNX backend: the graph was not specialised to inference")
+        emitter = Emitter(opset, options.inline)
+        body = Body(opset, {})
+        inputs = _bound_inputs(body, graph)
+        outputs = [body.reserve(name) for name in graph.outputs]
+        nodes = _finished(body, emitter.walk(body, graph, inputs, "", {}), outputs)
+        stored, turned = _initializers(body, weights)
+        assert body.constants is not None
+        made = helper.make_graph(
+            [*turned, *nodes],
+            program.name,
+            [_value_info(x.name, graph.type(v)) for x, v in zip(inputs, graph.inputs.values(), strict=True)],
+            [_value_info(name, graph.type(v)) for name, v in zip(outputs, graph.outputs.values(), strict=True)],
+            [*stored, *body.constants.values()],
+            doc_string=graph.doc or None,
+        )
+        imports = [helper.make_opsetid("", opset), *([helper.make_opsetid(DOMAIN, 1)] if emitter.protos else [])]
+        model = helper.make_model(
+            made, opset_imports=imports, functions=emitter.protos, producer_name="dslc", producer_version=options.version,
+            ir_version=max(8, helper.find_min_ir_version_for(imports[:1])),
+        )  # fmt: skip
+        described = {"model": program.name, "entry": graph.entry, "spec": options.source}
+        described["require"] = "; ".join(map(_told, graph.constraints))
+        helper.set_model_props(model, {k: v for k, v in described.items() if v})
+        return model
+
+    def load(self, artifact: Artifact, program: Program, weights: Arrays, *, device: str = "cpu") -> Session:
+        """A session of onnxruntime. The file carries its weights; those given serve the other entry points, which are emitted when run."""
+
+        def emitted(entry: str) -> Artifact:
+            if entry not in program.entries:
+                raise SpecError(Diagnostic("DL0713", f"`{program.name}` has no entry point `{entry}`"), exit_code=2)
+            only = Program(program.name, {entry: program.entries[entry]})
+            return self.emit(only, EmitOptions(), weights)
+
+        return OnnxSession(program, {program.main.entry: opened(artifact, device)}, emitted, device)
+
+
+BACKEND = OnnxBackend()

@@ -1,0 +1,456 @@
+"""Nodes of one ONNX graph or function: names, constants, sizes at run time, common subexpressions.
+
+A `Body` belongs to a `Model`, which holds what all bodies share. Values are `Tensor`s: a name and an element type. Identical nodes are
+made once, casts appear where onnxruntime has no kernel, and what nothing reads is dropped at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+
+from backends.onnx_types import ELEMENT, Refused, computed_in, tensor
+from dsl.dims import Dim, DimTree, dim_tree
+from dsl.types import DType, Shape
+
+Attribute = int | float | str | Sequence[int] | Sequence[float] | TensorProto | None
+
+LAST = np.iinfo(np.int64).max
+FIRST = np.iinfo(np.int64).min
+
+
+class Tensor(NamedTuple):
+    name: str
+    dtype: DType
+
+
+class Weight(NamedTuple):
+    """A parameter by its full name; several of them joined along their first axis; or the transpose of that. The first of the several
+    is multiplied by `scale`."""
+
+    paths: tuple[str, ...]
+    transposed: bool = False
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """`conv1.weight`, `attn.q_k_v.weight.T`."""
+        parts = [path.split(".") for path in self.paths]
+        middle = next((i for i, words in enumerate(zip(*parts, strict=False)) if len(set(words)) > 1), 0)
+        joined = ".".join([*parts[0][:middle], "_".join(p[middle] for p in parts), *parts[0][middle + 1 :]])
+        return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else "")
+
+    def under(self, prefix: str) -> Weight:
+        """The same in the names of a caller."""
+        return self._replace(paths=tuple(prefix + p for p in self.paths))
+
+
+class Source(NamedTuple):
+    """Where a symbolic size is to be read: an axis of a tensor."""
+
+    name: str
+    axis: int
+
+
+@dataclass(slots=True)
+class Step:
+    """A node before it is a NodeProto."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Attribute]
+    domain: str = ""
+
+
+@dataclass(slots=True)
+class Body:
+    """The nodes of the main graph or of a function. `constants` is None where constants have to be nodes.
+
+    `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where.
+    """
+
+    opset: int
+    constants: dict[str, TensorProto] | None
+    scope: str = ""
+    steps: list[Step] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+    weights: dict[Weight, DType] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    runs: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+    _renamed: dict[str, str] = field(default_factory=dict)
+    _forced: set[str] = field(default_factory=set)
+    _made: dict[object, tuple[Tensor, ...]] = field(default_factory=dict)
+    _by_output: dict[str, Step] = field(default_factory=dict)
+    _known: dict[str, np.ndarray] = field(default_factory=dict)
+
+    # --- names ---
+
+    def reserve(self, name: str) -> str:
+        """`name`, or with a number where it is taken."""
+        found = name
+        while found in self._taken:
+            self._counts[name] = n = self._counts.get(name, 0) + 1
+            found = f"{name}_{n}"
+        self._taken.add(found)
+        return found
+
+    def name(self) -> str:
+        """`conv1.weight`, `attn.q_k_v.weight.T`."""
+        parts = [path.split(".") for path in self.paths]
+        middle = next((i for i, words in enumerate(zip(*parts, strict=False)) if len(set(words)) > 1), 0)
+        joined = ".".join([*parts[0][:middle], "_".join(p[middle] for p in parts), *parts[0][middle + 1 :]])
+        return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else "")
+
+    def under(self, prefix: str) -> Weight:
+        """The same in the names of a caller."""
+        return self._replace(paths=tuple(prefix + p for p in self.paths))
+
+
+class Source(NamedTuple):
+    """Where a symbolic size is to be read: an axis of a tensor."""
+
+    name: str
+    axis: int
+
+
+@dataclass(slots=True)
+class Step:
+    """A node before it is a NodeProto."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Attribute]
+    domain: str = ""
+
+
+@dataclass(slots=True)
+class Body:
+    """The nodes of the main graph or of a function. `constants` is None where constants have to be nodes.
+
+    `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where.
+    """
+
+    opset: int
+    constants: dict[str, TensorProto] | None
+    scope: str = ""
+    steps: list[Step] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+    weights: dict[Weight, DType] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    runs: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+    _renamed: dict[str, str] = field(default_factory=dict)
+    _forced: set[str] = field(default_factory=set)
+    _made: dict[object, tuple[Tensor, ...]] = field(default_factory=dict)
+    _by_output: dict[str, Step] = field(default_factory=dict)
+    _known: dict[str, np.ndarray] = field(default_factory=dict)
+
+    # --- names ---
+
+    def reserve(self, name: str) -> str:
+        """`name`, or with a number where it is taken."""
+        found, n = name, 1
+        while found in self._taken:
+            found, n = f"{name}_{n}", n + 1
+        self._taken.add(found)
+        return found
+
+    def name(self, value: Tensor, name: str) -> None:
+        """Give the result of a node a readable name, once."""
+        if value.name in self._by_output and value.name not in self._renamed:
+            self._renamed[value.name] = self.reserve(name)
+
+    def force_name(self, value: Tensor, name: str) -> bool:
+        """Give `value` exactly this name, reserved before; False where it is no node's result or has such a name already."""
+        if value.name not in self._by_output or value.name in self._forced:
+            return False
+        self._forced.add(value.name)
+        self._renamed[value.name] = name
+        return True
+
+    # --- nodes ---
+
+    def op(self, op: str, *inputs: Tensor | None, dtype: DType | None = None, **attributes: Attribute) -> Tensor:
+        """One node with one result, in the element type of the first operand unless `dtype` says another."""
+        return self.ops(op, inputs, (dtype,), **attributes)[0]
+
+    def ops(
+        self, op: str, inputs: Sequence[Tensor | None], dtypes: Sequence[DType | None], unique: bool = False, **attributes: Attribute
+    ) -> tuple[Tensor, ...]:
+        """One node with a result for each of `dtypes`. `unique` keeps equal nodes apart (random draws)."""
+        leading = inputs[1 if op == "Where" else 0] if inputs else None
+        own = leading.dtype if leading is not None else None
+        wide = computed_in(op, own) if own is not None else None
+        if wide is not own and wide is not None:
+            inputs = [self.cast(x, wide) if x is not None and x.dtype is own else x for x in inputs]
+        kept = {k: v for k, v in attributes.items() if v is not None}
+        if op == "Transpose" and (before := self.before(inputs[0], "Transpose")):
+            x, order = Tensor(before.inputs[0], cast(Tensor, inputs[0]).dtype), _composed(before, kept)
+            return (self.transpose(x, order),)
+        key = (op, tuple(inputs), tuple(dtypes), repr(sorted(kept.items())))
+        if not unique and key in self._made:
+            return self._made[key]
+        results = self._append(op, inputs, [d or wide or DType.F32 for d in dtypes], kept)
+        if wide is not own and own is not None:
+            results = tuple(self.cast(r, own) if d is None else r for r, d in zip(results, dtypes, strict=True))
+        if not unique:
+            self._made[key] = results
+        return results
+
+    def _append(
+        self, op: str, inputs: Sequence[Tensor | None], dtypes: Sequence[DType], attributes: dict[str, Attribute], domain: str = ""
+    ) -> tuple[Tensor, ...]:
+        results = tuple(Tensor(self.reserve(f"{self.scope}{op.lower()}"), d) for d in dtypes)
+        step = Step(op, [x.name if x else "" for x in inputs], [r.name for r in results], attributes, domain)
+        self.steps.append(step)
+        for r in results:
+            self._by_output[r.name] = step
+        return results
+
+    def call(self, function: str, domain: str, inputs: Sequence[Tensor], dtypes: Sequence[DType]) -> tuple[Tensor, ...]:
+        """Apply a local function."""
+        return self._append(function, inputs, dtypes, {}, domain)
+
+    def before(self, x: Tensor | None, op: str) -> Step | None:
+        """The node that makes `x`, if it is of that kind."""
+        step = self._by_output.get(x.name) if x is not None else None
+        return step if step is not None and step.op == op and not step.domain else None
+
+    def cast(self, x: Tensor, dtype: DType) -> Tensor:
+        return x if x.dtype is dtype else self.op("Cast", x, dtype=dtype, to=int(ELEMENT[dtype]))
+
+    def transpose(self, x: Tensor, order: Sequence[int]) -> Tensor:
+        """The axes in another order; a matrix that is a parameter is asked for transposed."""
+        weight = self.weight_of(x) if list(order) == [1, 0] else None
+        if weight is not None:
+            return self.weight(weight._replace(transposed=True), x.dtype)
+        return x if list(order) == sorted(order) else self.op("Transpose", x, perm=list(order))
+
+    # --- constants and weights ---
+
+    def const(self, value: np.ndarray | float | int | bool | Sequence[int], dtype: DType = DType.I64) -> Tensor:
+        """A constant: an initializer of the main graph, a Constant node of a function."""
+        array = np.asarray(value)
+        proto = tensor("", array, dtype)
+        key = ("const", dtype, array.shape, proto.raw_data)
+        if key in self._made:
+            return self._made[key][0]
+        if self.constants is not None:
+            proto.name = self.reserve(_constant_name(array, dtype))
+            self.constants[proto.name] = proto
+            made = Tensor(proto.name, dtype)
+        else:
+            scope, self.scope = self.scope, ""
+            made = self._append("Constant", (), (dtype,), {"value": proto})[0]
+            self.name(made, _constant_name(array, dtype))
+            self.scope = scope
+        self._made[key] = (made,)
+        self._known[made.name] = array
+        return made
+
+    def known(self, x: Tensor) -> np.ndarray | None:
+        """The value of a constant."""
+        return self._known.get(x.name)
+
+    def weight(self, weight: Weight, dtype: DType) -> Tensor:
+        """A parameter, or what is made of it; the model makes an initializer of it, a function an input."""
+        if weight not in self.weights:
+            self.weights[weight] = dtype
+            self._taken.add(weight.name)
+        return Tensor(weight.name, dtype)
+
+    def weight_of(self, x: Tensor) -> Weight | None:
+        """The parameter that `x` is."""
+        weight = Weight((x.name,))
+        return weight if weight in self.weights else None
+
+    # --- sizes ---
+
+    def dim(self, d: Dim) -> Tensor:
+        """A size at run time: i64, one element."""
+        return self.const([d]) if isinstance(d, int) else self._dim(dim_tree(d))
+
+    def size(self, d: Dim) -> Tensor:
+        """A size at run time: i64, no axes."""
+        return self.const(d) if isinstance(d, int) else self.op("Squeeze", self.dim(d), self.const([0]))
+
+    def _dim(self, tree: DimTree) -> Tensor:
+        match tree:
+            case ("const", int(n)):
+                return self.const([n])
+            case ("symbol", str(name)):
+                source = self.sources[name]
+                return self._shape(source.name, source.axis, source.axis + 1)
+            case ("add", list(parts)):
+                return self._sum(parts)
+            case ("mul", list(parts)):
+                return self._fold("Mul", parts)
+            case ("max" | "min" as kind, list(parts)):
+                return self._fold(kind.capitalize(), parts)
+            case ("floordiv", tuple(a), tuple(b)):
+                top, bottom = self._dim(a), self._dim(b)
+                lowest = _lowest(a)
+                if lowest is None or lowest < 0:
+                    top = self.op("Sub", top, self.op("Mod", top, bottom))
+                return self.op("Div", top, bottom)
+            case _:
+                raise Refused(f"a size of the form {tree[0]} has no spelling")
+
+    def _fold(self, op: str, parts: Sequence[DimTree]) -> Tensor:
+        total = self._dim(parts[0])
+        for part in parts[1:]:
+            total = self.op(op, total, self._dim(part))
+        return total
+
+    def _sum(self, parts: Sequence[DimTree]) -> Tensor:
+        total = self._dim(parts[0])
+        for part in parts[1:]:
+            match part:
+                case ("const", int(n)) if n < 0:
+                    total = self.op("Sub", total, self.const([-n]))
+                case ("mul", [("const", -1), *rest]):
+                    total = self.op("Sub", total, self._fold("Mul", rest))
+                case _:
+                    total = self.op("Add", total, self._dim(part))
+        return total
+
+    def _shape(self, name: str, start: int, end: int) -> Tensor:
+        return self.ops("Shape", (Tensor(name, DType.I64),), (DType.I64,), start=start, end=end)[0]
+
+    def shape(self, dims: Sequence[Dim]) -> Tensor:
+        """Sizes as a tensor: i64, one axis."""
+        if all(isinstance(d, int) for d in dims):
+            return self.const(np.asarray(dims, dtype=np.int64))
+        pieces: list[Tensor] = []
+        i = 0
+        while i < len(dims):
+            j = i + 1
+            if isinstance(dims[i], int):
+                while j < len(dims) and isinstance(dims[j], int):
+                    j += 1
+                pieces.append(self.const(np.asarray(dims[i:j], dtype=np.int64)))
+            else:
+                first = self._source(dims[i])
+                while first and j < len(dims) and self._source(dims[j]) == Source(first.name, first.axis + j - i):
+                    j += 1
+                pieces.append(self._shape(first.name, first.axis, first.axis + j - i) if first else self.dim(dims[i]))
+            i = j
+        return pieces[0] if len(pieces) == 1 else self.op("Concat", *pieces, axis=0)
+
+    def _source(self, d: Dim) -> Source | None:
+        tree = dim_tree(d)
+        return self.sources[str(tree[1])] if tree[0] == "symbol" else None
+
+    def bind(self, x: Tensor, shape: Sequence[Dim]) -> None:
+        """Let symbolic sizes be read off an input."""
+        for axis, d in enumerate(shape):
+            tree = dim_tree(d)
+            if tree[0] == "symbol":
+                self.sources.setdefault(str(tree[1]), Source(x.name, axis))
+
+    # --- small idioms ---
+
+    def reduce(self, op: str, x: Tensor, axes: Sequence[int], keepdims: bool, dtype: DType | None = None) -> Tensor:
+        """A reduction over static axes. A scalar, which has none, is reduced as one element."""
+        if not axes:
+            x, axes, keepdims = self.unsqueeze(x, 0), (0,), False
+        if op == "ReduceSum" or self.opset >= 18:
+            return self.op(op, x, self.const(list(axes)), dtype=dtype, keepdims=int(keepdims))
+        return self.op(op, x, dtype=dtype, axes=list(axes), keepdims=int(keepdims))
+
+    def unsqueeze(self, x: Tensor, *axes: int) -> Tensor:
+        return self.op("Unsqueeze", x, self.const(list(axes)))
+
+    def squeeze(self, x: Tensor, *axes: int) -> Tensor:
+        return self.op("Squeeze", x, self.const(list(axes)))
+
+    def slice(self, x: Tensor, starts: Tensor, ends: Tensor, axes: Sequence[int], steps: Sequence[int] | None = None) -> Tensor:
+        strides = self.const(list(steps)) if steps is not None and set(steps) != {1} else None
+        return self.op("Slice", x, starts, ends, self.const(list(axes)), *([strides] if strides else []))
+
+    def number(self, value: float, dtype: DType) -> Tensor:
+        """A scalar constant in any element type."""
+        if dtype is DType.BF16 or dtype.is_float:
+            return self.const(np.asarray(value, np.float64), dtype)
+        return self.const(np.asarray(int(value), np.int64), dtype)
+
+    def count_to(self, stop: Tensor, dtype: DType = DType.I64) -> Tensor:
+        """0, 1, ... below a scalar i64."""
+        return self.cast(self.op("Range", self.const(0), stop, self.const(1)), dtype)
+
+    # --- the end ---
+
+    def finish(self, outputs: Iterable[str]) -> list[NodeProto]:
+        """The nodes that the outputs need, with their final names."""
+        needed, kept = set(outputs), []
+        for step in reversed(self.steps):
+            if any(o in needed for o in step.outputs):
+                needed.update(step.inputs)
+                kept.append(step)
+        used = set()
+        protos = []
+        for step in reversed(kept):
+            inputs = [self.final(i) for i in step.inputs]
+            outs = [self.final(o) for o in step.outputs]
+            proto = helper.make_node(step.op, inputs, outs, name=outs[0], domain=step.domain or None, **step.attributes)
+            protos.append(proto)
+            used.update(step.inputs)
+        self._prune(used | needed)
+        return protos
+
+    def _prune(self, used: set[str]) -> None:
+        self.weights = {w: d for w, d in self.weights.items() if w.name in used}
+        if self.constants is not None:
+            for name in [n for n in self.constants if n not in used]:
+                del self.constants[name]
+
+    def final(self, name: str) -> str:
+        return self._renamed.get(name, name)
+
+
+def _composed(first: Step, second: dict[str, Attribute]) -> list[int]:
+    """The order of axes of two transpositions, one after the other."""
+    inner, outer = cast("list[int]", first.attributes["perm"]), cast("list[int]", second["perm"])
+    return [inner[i] for i in outer]
+
+
+def _lowest(tree: DimTree) -> int | None:
+    """A lower bound of a size whose symbols are at least 1; None where it has none."""
+    match tree:
+        case ("const", int(n)):
+            return n
+        case ("symbol", _):
+            return 1
+        case ("add", list(parts)):
+            bounds = [_lowest(p) for p in parts]
+            return None if None in bounds else sum(b for b in bounds if b is not None)
+        case ("mul" | "max" | "min" as kind, list(parts)):
+            bounds = [_lowest(p) for p in parts]
+            if any(b is None or b < 0 for b in bounds):
+                return None
+            found = [b for b in bounds if b is not None]
+            return int(np.prod(found)) if kind == "mul" else max(found) if kind == "max" else min(found)
+        case ("floordiv", tuple(a), tuple(b)):
+            top = _lowest(a)
+            return None if top is None or top < 0 else 0
+        case _:
+            return None
+
+
+def _constant_name(array: np.ndarray, dtype: DType) -> str:
+    """`i64_0_2`, `f32_0.5`, or the shape where there are many."""
+    if array.size == 0 or array.size > 4:
+        return f"const_{dtype}_{'x'.join(map(str, array.shape))}"
+    words = [f"{v:.6g}" if dtype.is_float else str(int(v)) for v in array.reshape(-1).tolist()]
+    text = "_".join({str(LAST): "last", str(FIRST): "first"}.get(w, w) for w in words)
+    return re.sub(r"[^A-Za-z0-9_.]", "m", f"{dtype}_{text}" + ("" if array.ndim else "_scalar"))
