@@ -318,3 +318,8 @@ def spec_names(path):
         names = [f"{name}.{p}" if name else str(p) for name in names for p in parts]
         copies += bool(colon)
     return names, copies
+
+
+def table(dtype, shape, *digits):
+    """A constant from its bytes in hexadecimal."""
+    return jnp.frombuffer(bytes.fromhex("".join(digits)), dtype).reshape(shape)

@@ -44,7 +44,7 @@ class JaxDialect(Dialect, Protocol):
     def copied(self, function: str) -> str:
         """The name of a function of jax_layers.py, which the file then has."""
 
-    def table(self, value: np.ndarray, dtype: DType, name: str) -> Expression:
+    def table(self, body: Body, value: np.ndarray, dtype: DType, name: str) -> Expression:
         """A constant of the file."""
 
     def key(self, node: Node) -> Expression:
@@ -505,7 +505,7 @@ def constant(body: Body, node: Node, xs: Operands) -> Expression:
     if value.ndim == 0:
         return body.number(scalar(value))
     if value.size > INLINE_ELEMENTS:
-        return target(body).table(value, node.type.dtype, node.name or "table")
+        return target(body).table(body, value, node.type.dtype, node.name or "table")
     return call("jnp.array", _nested(value.tolist()), target(body).dtype(node.type.dtype))
 
 

@@ -1,0 +1,196 @@
+"""The parameters of a program as nested trees, and the functions of generated JAX programs that make them.
+
+A tree has a branch for each layer. The copies of a `repeat` are a list of branches; a long `repeat` is one branch whose leaves are stacked,
+under a key such as "0:1000" that says which copies it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from backends.writer import Expression, Line, Namespace, call, number, quoted, rendered, sequence, snake_case
+from dsl.ir import Graph, Parameter
+from dsl.types import DType
+
+LONGEST_LOOP = 16
+"""Copies of a `repeat` beyond this many are stacked and scanned. A loop over few copies is a twelfth faster, as XLA's CPU loops copy each
+slice of the stacked weights; a scan takes the same time to compile however many there are."""
+
+
+@dataclass(slots=True)
+class Branch:
+    """What a layer owns: tensors, layers and the copies of repeats (by first and count)."""
+
+    definition: str
+    library: bool = False
+    leaves: dict[str, Parameter] = field(default_factory=dict)
+    layers: dict[str, Branch] = field(default_factory=dict)
+    copies: dict[str, dict[tuple[int, int], Branch]] = field(default_factory=dict)
+    order: dict[str, None] = field(default_factory=dict)
+
+    def holds(self, trained: bool) -> bool:
+        """Whether there is a tensor of that kind in it."""
+        return any(p.trained is trained for p in self.leaves.values()) or any(b.holds(trained) for b in self.branches())
+
+    def branches(self) -> Iterator[Branch]:
+        yield from self.layers.values()
+        for runs in self.copies.values():
+            yield from runs.values()
+
+    def grow(self, graph: Graph) -> None:
+        """Add what `graph` owns."""
+        for path, parameter in graph.parameters.items():
+            *parents, name = path.split(".")
+            branch = self
+            for parent in parents:
+                branch.order.setdefault(parent)
+                branch = branch.layers.setdefault(parent, Branch(parent))
+            branch.leaves.setdefault(name, parameter)
+        for node in graph.calls():
+            target = node.target
+            assert target is not None
+            if target.child is None:
+                continue
+            made = Branch(target.child if target.graph.kind == "body" else target.graph.definition, target.graph.library)
+            self.order.setdefault(target.child)
+            if target.count is None:
+                self.layers.setdefault(target.child, made).grow(target.graph)
+            else:
+                runs = self.copies.setdefault(target.child, {})
+                runs.setdefault((target.start, target.count), made).grow(target.graph)
+
+
+def runs_of(graph: Graph, child: str) -> list[tuple[int, int]]:
+    """First and count of each `repeat` with that label."""
+    targets = [node.target for node in graph.calls() if node.target is not None and node.target.child == child]
+    return sorted({(t.start, t.count) for t in targets if t.count is not None})
+
+
+def is_stacked(runs: list[tuple[int, int]]) -> bool:
+    """Whether the copies are in a dict, some of them stacked, rather than in a list."""
+    return any(count > LONGEST_LOOP for _, count in runs)
+
+
+class InitWriter:
+    """Writes `init` and what it calls. `copied` notes the use of a function of jax_layers.py; `dtype` spells element types."""
+
+    def __init__(self, names: Namespace, copied: Callable[[str], str], dtype: Callable[[DType], str], x64: bool) -> None:
+        self.names = names
+        self.functions: dict[str, str] = {}
+        self.copied = copied
+        self.dtype = dtype
+        self.x64 = x64
+        self._drawn = 0
+        self._total = 0
+
+    def function(self, branch: Branch, trained: bool, name: str | None = None) -> tuple[str, bool]:
+        """The name of a function that makes the tensors of a branch, and whether it takes a key."""
+        lines, draws = self.statements(branch, trained)
+        text = f"({'key' if draws else ''}):\n{rendered(lines)}"
+        if text not in self.functions:
+            self.functions[text] = name or self.names.new(f"init_{snake_case(branch.definition)}{'' if trained else '_state'}")
+        return self.functions[text], draws
+
+    def statements(self, branch: Branch, trained: bool) -> tuple[list[Line], bool]:
+        """What makes and returns the tensors of a branch, and whether that takes a key."""
+        outer = self._drawn, self._total
+        self._drawn, self._total = 0, 0
+        self._entries(branch, trained, 2)
+        drawn, self._total, self._drawn = self._drawn, self._drawn, 0
+        lines = [Line(1, f"keys = random.split(key, {drawn})")] if drawn > 1 else []
+        entries = self._entries(branch, trained, 2)
+        lines += [Line(1, "return {"), *entries, Line(1, "}")] if entries else [Line(1, "return {}")]
+        self._drawn, self._total = outer
+        return lines, drawn > 0
+
+    def texts(self) -> list[str]:
+        return [f"def {name}{text}" for text, name in self.functions.items()]
+
+    def _key(self) -> str:
+        self._drawn += 1
+        return "key" if self._total == 1 else f"keys[{self._drawn - 1}]"
+
+    def _entries(self, branch: Branch, trained: bool, indent: int) -> list[Line]:
+        lines = []
+        for name, parameter in branch.leaves.items():
+            if parameter.trained is trained:
+                lines.append(Line(indent, f"{quoted(name)}: ", self._initial(parameter), ","))
+        for name in branch.order:
+            if name in branch.copies:
+                lines += self._copies(name, branch.copies[name], trained, indent)
+            elif branch.layers[name].holds(trained):
+                lines += self._layer(name, branch.layers[name], trained, indent)
+        return lines
+
+    def _layer(self, name: str, layer: Branch, trained: bool, indent: int) -> list[Line]:
+        if layer.library and not layer.order:
+            return [Line(indent, f"{quoted(name)}: {{"), *self._entries(layer, trained, indent + 1), Line(indent, "},")]
+        return [Line(indent, f"{quoted(name)}: ", self._made(layer, trained), ",")]
+
+    def _made(self, branch: Branch, trained: bool) -> Expression:
+        function, draws = self.function(branch, trained)
+        return call(function, *([self._key()] if draws else []))
+
+    def _copies(self, name: str, runs: dict[tuple[int, int], Branch], trained: bool, indent: int) -> list[Line]:
+        if not any(run.holds(trained) for run in runs.values()):
+            return []
+        listed = not is_stacked(list(runs))
+        if listed and len(runs) == 1:
+            (((_, count), branch),) = runs.items()
+            items = self._several(branch, trained, count)
+            return [Line(indent, f"{quoted(name)}: ", Expression(f"[{items}]"), ",")]
+        lines = [Line(indent, f"{quoted(name)}: {'[' if listed else '{'}")]
+        for (start, count), branch in sorted(runs.items(), key=lambda run: run[0]):
+            if listed:
+                made = self._made(branch, trained) if count == 1 else Expression(f"*({self._several(branch, trained, count)})")
+                lines.append(Line(indent + 1, "", made, ","))
+            elif count > LONGEST_LOOP:
+                lines.append(Line(indent + 1, f'"{start}:{start + count}": ', self._stacked(branch, trained, count), ","))
+            else:
+                lines += [Line(indent + 1, f'"{i}": ', self._made(branch, trained), ",") for i in range(start, start + count)]
+        return [*lines, Line(indent, "]," if listed else "},")]
+
+    def _several(self, branch: Branch, trained: bool, count: int) -> str:
+        function, draws = self.function(branch, trained)
+        if not draws:
+            return f"{function}() for _ in range({count})"
+        return f"{function}(k) for k in random.split({self._key()}, {count})"
+
+    def _stacked(self, branch: Branch, trained: bool, count: int) -> Expression:
+        function, draws = self.function(branch, trained)
+        if not draws:
+            return call(f"jax.vmap(lambda _: {function}())", f"jnp.arange({count})")
+        return call(f"jax.vmap({function})", f"random.split({self._key()}, {count})")
+
+    def _initial(self, parameter: Parameter) -> Expression:
+        shape = sequence(map(str, parameter.type.shape))
+        given = parameter.initial.arguments
+        usual = parameter.type.dtype is DType.F32
+        dtype = None if usual else self.dtype(parameter.type.dtype)
+        numbers = [number(given[name]) for name in _ARGUMENTS[parameter.initial.kind]]
+        match parameter.initial.kind:
+            case "constant":
+                return self._constant(parameter, shape, given["value"])
+            case "identity":
+                return call(self.copied("identity"), shape, *numbers, dtype=dtype)
+            case kind:
+                return call(self.copied(kind), self._key(), shape, *numbers, dtype=dtype)
+
+    def _constant(self, parameter: Parameter, shape: Expression, value: float) -> Expression:
+        kind = parameter.type.dtype
+        dtype = [] if kind is DType.F32 and not self.x64 else [self.dtype(kind)]
+        if value in (0, 1):
+            return call("jnp.ones" if value else "jnp.zeros", shape, *dtype)
+        return call("jnp.full", shape, number(value if kind.is_float else int(value)), *(dtype or ["jnp.float32"]))
+
+
+_ARGUMENTS = {
+    "constant": (),
+    "normal": ("mean", "std"),
+    "truncated_normal": ("mean", "std", "low", "high"),
+    "uniform": ("low", "high"),
+    "orthogonal": ("gain",),
+    "identity": ("gain",),
+}
+

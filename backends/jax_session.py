@@ -1,0 +1,74 @@
+"""Running a generated JAX program in this process. The only file of the backend that imports jax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import cast
+
+import jax
+import numpy as np
+
+from backends.base import Arrays, Result
+from dsl.ir import Program
+
+
+class JaxSession:
+    """A program with weights in it. Products are computed in full precision on every device, as comparisons need."""
+
+    def __init__(
+        self, source: str, program: Program, entries: Mapping[str, str], weights: Arrays, x64: bool, device: str
+    ) -> None:  # fmt: skip
+        self.program = program
+        self.entries = entries
+        self.x64 = x64
+        self.device = jax.devices(device)[0]
+        self.module = ModuleType(program.name)
+        with self._settings():
+            exec(compile(source, f"<{program.name} in JAX>", "exec"), self.module.__dict__)
+            made = self._function("from_named")(dict(weights))
+        self.stateful = any(not p.trained for p in program.parameters().values())
+        self.params, self.state = cast("tuple[object, object]", made) if self.stateful else (made, None)
+        self._compiled: dict[str, Callable[..., object]] = {}
+
+    def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
+        graph = self.program.entries[entry]
+        owned = [self.params, self.state] if self._takes_state(entry) else [self.params]
+        with self._settings():
+            given = [jax.numpy.asarray(inputs[name]) for name in graph.inputs]
+            found = self._jitted(entry)(*owned, *given, training=training, key=jax.random.key(0))
+            updates: dict[str, np.ndarray] = {}
+            if self._takes_state(entry):
+                found, state = cast("tuple[object, object]", found)
+                named = cast("Mapping[str, jax.Array]", self._function("to_named")(state))
+                updates = {name: _array(leaf) for name, leaf in named.items()} if training else {}
+            outputs = [found] if len(graph.outputs) == 1 else list(cast("tuple[object, ...]", found))
+        return Result({name: _array(value) for name, value in zip(graph.outputs, outputs, strict=True)}, updates)
+
+    def _takes_state(self, entry: str) -> bool:
+        code = self._function(self.entries[entry]).__code__
+        return "state" in code.co_varnames[: code.co_argcount][1:2]
+
+    def _function(self, name: str) -> Callable[..., object]:
+        return cast("Callable[..., object]", self.module.__dict__[name])
+
+    def _jitted(self, entry: str) -> Callable[..., object]:
+        if entry not in self._compiled:
+            self._compiled[entry] = jax.jit(self._function(self.entries[entry]), static_argnames="training")
+        return self._compiled[entry]
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(jax.default_device(self.device))
+            stack.enter_context(jax.default_matmul_precision("highest"))
+            if self.x64:
+                stack.enter_context(jax.enable_x64(True))
+            yield
+
+
+def _array(value: object) -> np.ndarray:
+    """A NumPy array of an element type that NumPy itself has."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
