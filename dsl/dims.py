@@ -452,7 +452,11 @@ def substitute(d: Dim, values: Mapping[str, Dim]) -> Dim:
 def _scaled(d: Dim, c: Number) -> Dim:
     if isinstance(c, int):
         return d * c
-    return _made({m: k * c for m, k in _terms(d).items()}) if multiple_of(d) % c.denominator == 0 else d * c.numerator // c.denominator
+    return (
+        _made({m: k * c for m, k in _terms(d).items()})
+        if multiple_of(d) % c.denominator == 0
+        else d * c.numerator // c.denominator
+    )
 
 
 def _substitute_atom(atom: Atom, values: Mapping[str, Dim]) -> Dim:

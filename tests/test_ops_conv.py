@@ -190,7 +190,8 @@ def test_pooling_is_torchs(
 ) -> None:
     x = floats(2, 3, *size)
     given: dict[str, AttributeValue] = {"kernel": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
-    same(apply("max_pool", x, **given), F.max_pool2d(t(x), kernel, stride, padding, ceil_mode=ceil_mode))
+    expected = F.max_pool2d(t(x), kernel, stride, padding, ceil_mode=ceil_mode)  # type: ignore[arg-type]
+    same(apply("max_pool", x, **given), expected)
     for counted in (True, False):
         expected = F.avg_pool2d(t(x), kernel, stride, padding, ceil_mode, counted)  # type: ignore[arg-type]
         same(apply("avg_pool", x, count_include_pad=counted, **given), expected)
@@ -231,7 +232,7 @@ def test_pooling_refuses_what_has_no_meaning() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, (2, 5), (9, 4)])
-def test_adaptive_avg_pool_is_torchs(size: AttributeValue) -> None:
+def test_adaptive_avg_pool_is_torchs(size: int | tuple[int, int]) -> None:
     x = floats(2, 3, 7, 8)
     same(apply("adaptive_avg_pool", x, size=size), F.adaptive_avg_pool2d(t(x), size))
 
@@ -255,7 +256,7 @@ def test_interpolate_to_a_size_is_torchs(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("scale", [2.0, 0.5, 1.7, (0.6, 3.0)])
-def test_interpolate_by_a_scale_is_torchs(scale: AttributeValue) -> None:
+def test_interpolate_by_a_scale_is_torchs(scale: float | tuple[float, float]) -> None:
     x = floats(2, 3, 5, 7)
     same(apply("interpolate", x, scale=scale), F.interpolate(t(x), scale_factor=scale))
     same(apply("interpolate", x, scale=scale, mode="bilinear"), F.interpolate(t(x), scale_factor=scale, mode="bilinear"))
