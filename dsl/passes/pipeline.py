@@ -1,0 +1,82 @@
+"""Which passes run, and in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsl.diagnostics import InternalError
+from dsl.ir import Program
+from dsl.passes.cancel_reshapes import cancel_reshapes
+from dsl.passes.every_graph import Rewrite, rewrite_every_graph
+from dsl.passes.fold_batch_norm import fold_batch_norm
+from dsl.passes.fold_constants import fold_constants
+from dsl.passes.merge_equal import merge_equal
+from dsl.passes.prune import prune
+from dsl.passes.simplify import simplify
+from dsl.passes.specialize import specialize
+
+Weights = Mapping[str, np.ndarray]
+After = Callable[[str, Program], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Optimized:
+    """A program after the passes, the weights that go with it, and the passes that changed something."""
+
+    program: Program
+    weights: Weights | None
+    changed: tuple[str, ...]
+
+
+GRAPH_PASSES: dict[str, Rewrite] = {
+    "prune": prune,
+    "fold_constants": fold_constants,
+    "simplify": simplify,
+    "cancel_reshapes": cancel_reshapes,
+    "merge_equal": merge_equal,
+}
+PIPELINE = ("specialize", "prune", "fold_constants", "simplify", "cancel_reshapes", "merge_equal", "fold_batch_norm", "prune")
+"""`specialize` and `fold_batch_norm` are for targets that only infer."""
+
+NAMES = tuple(dict.fromkeys(PIPELINE))
+
+
+def optimize(
+    program: Program,
+    weights: Weights | None = None,
+    *,
+    training: bool,
+    disabled: frozenset[str] = frozenset(),
+    after: After | None = None,
+) -> Optimized:
+    """Run the pipeline. `training` says whether the target can train; `after` sees the program after each pass that ran."""
+    changed: list[str] = []
+    for name in PIPELINE:
+        if name in disabled:
+            continue
+        differs = False
+        if name == "specialize":
+            if not training:
+                program = specialize(program, training=False)
+        elif name == "fold_batch_norm":
+            if not training and weights is not None:
+                program, weights, differs = fold_batch_norm(program, weights)
+        else:
+            program, differs = rewrite_every_graph(program, GRAPH_PASSES[name])
+        if differs:
+            changed.append(name)
+            _verify(program, name)
+        if after is not None:
+            after(name, program)
+    return Optimized(program, weights, tuple(dict.fromkeys(changed)))
+
+
+def _verify(program: Program, name: str) -> None:
+    for graph in {id(g): g for root in program.entries.values() for g in root.callees()}.values():
+        try:
+            graph.verify()
+        except InternalError as problem:
+            raise InternalError(f"after the pass `{name}`: {problem}") from problem
