@@ -130,7 +130,7 @@ def test_concat_joins_along_an_axis() -> None:
         "xs: tensor 1 is f32[2, 3] and tensor 2 is f32[4, 3]: 2 against 4 in axis 0, and only axis 1 is joined"
     )
     assert message("concat", f32(2, 3), f32(3), over=0).endswith("all must have the same number of axes")
-    assert message("concat", f32(2), TensorType(DType.F16, (2,)), over=0) == "tensor 2: tensor 1 is f32[2] and tensor 2 is f16[2]"
+    assert message("concat", f32(2), TensorType(DType.F16, (2,)), over=0) == "xs: tensor 1 is f32[2] and tensor 2 is f16[2]"
     assert message("concat", f32(2), f32(2), over=1).startswith("over: axis 1")
 
 

@@ -29,7 +29,7 @@ def _kernel(types: tuple[TensorType, ...]) -> tuple[int, ...]:
     x, weight = types
     require_rank(x, (3, 4, 5), LAYOUT)
     require_rank(weight, (x.rank,), f"with x {x} it must have {x.rank}", "weight")
-    require_same_dtype(types, ("x", "weight"))
+    require_same_dtype(types, ("x", "weight"), "weight")
     for size in weight.shape[2:]:
         if not isinstance(size, int):
             raise OpError(f"the kernel size {format_dim(size)} must be a constant", "weight")

@@ -10,6 +10,7 @@ from dsl.ops.inference import within
 from dsl.ops.sizes import (
     BAD_ATTRIBUTE,
     BAD_AXIS,
+    BAD_DTYPE,
     dim,
     dim_tuple,
     dims,
@@ -123,7 +124,7 @@ def _normalize_concat(types: Types, attributes: Given) -> Given:
 
 def _infer_concat(types: Types, attributes: Attributes) -> TensorType:
     first, over = types[0], integer(attributes["over"], "over")
-    require_same_dtype(types, _ordinals(types))
+    require_same_dtype(types, _ordinals(types), "xs")
     total: Dim = 0
     for i, t in enumerate(types, 1):
         if t.rank != first.rank:
@@ -147,7 +148,7 @@ def _normalize_stack(types: Types, attributes: Given) -> Given:
 
 def _infer_stack(types: Types, attributes: Attributes) -> TensorType:
     first, over = types[0], integer(attributes["over"], "over")
-    require_same_dtype(types, _ordinals(types))
+    require_same_dtype(types, _ordinals(types), "xs")
     for i, t in enumerate(types, 1):
         if t.rank != first.rank or not all(map(dims_equal, first.shape, t.shape)):
             raise OpError(f"tensor 1 is {first} and tensor {i} is {t}: all must have the same shape", "xs")
@@ -261,7 +262,7 @@ def _normalize_pad(types: Types, attributes: Given) -> Given:
         raise OpError(f"`value` must be a number, not {shown(value)}", "value", code=BAD_ATTRIBUTE)
     if isinstance(value, float) and not x.dtype.is_float:
         if not value.is_integer():
-            raise OpError(f"`value` {value} is not an element of x, which is {x}", "value", code="DL0401")
+            raise OpError(f"`value` {value} is not an element of x, which is {x}", "value", code=BAD_DTYPE)
         value = int(value)
     return {"widths": tuple(found), "mode": attributes["mode"], "value": value}
 

@@ -15,6 +15,7 @@ from dsl.types import TensorType
 
 BAD_ATTRIBUTE = "DL0402"
 BAD_AXIS = "DL0304"
+BAD_DTYPE = "DL0403"
 
 
 def shown(value: object) -> str:
@@ -124,12 +125,12 @@ def require_rank(x: TensorType, ranks: Sequence[int], what: str, argument: str =
         raise OpError(f"{argument} is {x}, with {x.rank} axes; {what}", argument)
 
 
-def require_same_dtype(types: Sequence[TensorType], names: Sequence[str]) -> None:
+def require_same_dtype(types: Sequence[TensorType], names: Sequence[str], argument: str) -> None:
     """OpError unless all tensors have the element type of the first: no target combines different ones here."""
-    for i, t in enumerate(types):
-        if t.dtype is not types[0].dtype:
-            help = f"say which is meant, as in `cast({names[i]}, {types[0].dtype})`"
-            raise OpError(f"{names[0]} is {types[0]} and {names[i]} is {t}", names[i], help, "DL0401")
+    for name, found in zip(names, types, strict=True):
+        if found.dtype is not types[0].dtype:
+            help = f"say which is meant, as in `cast(x, {types[0].dtype})`"
+            raise OpError(f"{names[0]} is {types[0]} and {name} is {found}", argument, help, BAD_DTYPE)
 
 
 def product(factors: Iterable[Dim]) -> Dim:
