@@ -252,7 +252,7 @@ class Applier:
         for i, attribute in enumerate(card.attributes):
             if not rest:
                 break
-            takes_all = attribute.form is Form.DIMS or (i == 0 and attribute.form is Form.INTS and attribute.name in ("order", "repeats"))
+            takes_all = attribute.form is Form.DIMS or (i == 0 and attribute.name in ("order", "repeats"))
             if takes_all and len(rest) > 1 and all(as_dims((g.value,)) is not None for g in rest):
                 attributes[attribute.name] = Given(tuple(g.value for g in rest), rest[0].span.to(rest[-1].span))
                 rest = []
