@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsl.ops import control, conv, create, elementwise, index, linear, pool, random, reduce, shape
+from dsl.ops import control, conv, create, elementwise, index, linear, parts, pool, random, reduce, shape
 from dsl.ops.card import Card
 
 _FAMILIES: tuple[tuple[str, tuple[Card, ...]], ...] = (
@@ -10,7 +10,7 @@ _FAMILIES: tuple[tuple[str, tuple[Card, ...]], ...] = (
     ("reduce", reduce.CARDS),
     ("linear", linear.CARDS),
     ("conv", (*conv.CARDS, *pool.CARDS)),
-    ("shape", shape.CARDS),
+    ("shape", (*shape.CARDS, *parts.CARDS)),
     ("index", index.CARDS),
     ("create", create.CARDS),
     ("random", random.CARDS),
