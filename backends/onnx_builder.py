@@ -192,7 +192,9 @@ class Body:
         own = leading.dtype if leading is not None else None
         wide = computed_in(op, own) if own is not None else None
         if wide is not own and wide is not None:
-            inputs = [self.cast(x, wide) if x is not None and x.dtype is own else x for x in inputs]
+            conditions = 1 if op == "Where" else 0
+            widened = [self.cast(x, wide) if x is not None and x.dtype is own else x for x in inputs[conditions:]]
+            inputs = [*inputs[:conditions], *widened]
         kept = {k: v for k, v in attributes.items() if v is not None}
         if op == "Transpose" and (before := self.before(inputs[0], "Transpose")):
             x, order = Tensor(before.inputs[0], cast(Tensor, inputs[0]).dtype), _composed(before, kept)

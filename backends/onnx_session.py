@@ -63,4 +63,4 @@ class OnnxSession:
 def _given(value: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype is DType.BF16:
         raise SpecError(Diagnostic("DL0716", "onnxruntime takes no bf16 arrays from NumPy; give the model f32 inputs and cast them"), exit_code=2)
-    return np.ascontiguousarray(value, dtype=NUMPY[dtype])
+    return np.asarray(value).astype(NUMPY[dtype], copy=False)

@@ -193,7 +193,7 @@ def _scatter_add(s: Site) -> Tensor:
 def _one_hot(s: Site) -> Tensor:
     b, classes, dtype = s.body, s.dim("classes"), s.dtype()
     index = b.cast(s.x, DType.I64)
-    if dtype in (DType.F32, DType.I64):
+    if dtype in (DType.F32, DType.I64) and s.rank:
         depth = b.dim(classes)
         return b.op("OneHot", index, depth, b.const(np.asarray([0, 1]), dtype), dtype=dtype, axis=-1)
     places = b.const(np.arange(classes)) if isinstance(classes, int) else b.count_to(b.size(classes))

@@ -90,8 +90,8 @@ def computed_in(op: str, dtype: DType) -> DType:
 def as_array(value: np.ndarray, dtype: DType) -> np.ndarray:
     """`value` in the element type that a file holds for `dtype`; bf16 as its upper half of f32, rounded to even."""
     if dtype is not DType.BF16:
-        return np.ascontiguousarray(value, dtype=NUMPY[dtype])
-    bits = np.ascontiguousarray(value, dtype=np.float32).view(np.uint32)
+        return np.asarray(value).astype(NUMPY[dtype], copy=False)
+    bits = np.asarray(value, dtype=np.float32).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.where(np.isnan(np.asarray(value, np.float32)), np.uint32(0x7FC0), rounded).astype(np.uint16)
 
@@ -100,5 +100,5 @@ def tensor(name: str, value: np.ndarray, dtype: DType, transposed: bool = False)
     """A TensorProto of that element type. `transposed` exchanges the two axes of a matrix."""
     array = as_array(value, dtype)
     if transposed:
-        array = np.ascontiguousarray(array.T)
+        array = array.T
     return TensorProto(name=name, data_type=ELEMENT[dtype], dims=array.shape, raw_data=array.tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -35,13 +36,25 @@ def conv(s: Site, weight: Tensor, kernel: Sequence[int], bias: Tensor | None = N
 
 
 def conv_transpose(s: Site, weight: Tensor, kernel: Sequence[int], bias: Tensor | None = None) -> Tensor:
-    """ConvTranspose of the first operand, from the attributes of a `conv_transpose` node."""
-    extra = list(s.ints("output_padding"))
-    return s.body.op(
-        "ConvTranspose", s.x, weight, *([bias] if bias else []), kernel_shape=list(kernel), strides=unless_ones(s.ints("stride")),
-        pads=pads(s.pairs("padding")), dilations=unless_ones(s.ints("dilation")), group=s.int("groups"),
+    """ConvTranspose of the first operand, from the attributes of a `conv_transpose` node.
+
+    onnxruntime wants `output_padding` below the stride; what is more is taken off the padding at the end, or added as zeros.
+    """
+    padding, extra, stride = list(s.pairs("padding")), list(s.ints("output_padding")), s.ints("stride")
+    zeros = [0] * len(extra)
+    for i, e in enumerate(extra):
+        if e >= stride[i]:
+            low, high = padding[i]
+            padding[i], zeros[i], extra[i] = (low, high - min(e, high)), e - min(e, high), 0
+    if bias is not None and any(zeros):
+        raise Refused("zeros are added before the bias")
+    y = s.body.op(
+        "ConvTranspose", s.x, weight, *([bias] if bias else []), kernel_shape=list(kernel), strides=unless_ones(stride),
+        pads=pads(tuple(padding)), dilations=unless_ones(s.ints("dilation")), group=s.int("groups"),
         output_padding=extra if any(extra) else None,
     )  # fmt: skip
+    widths = [0] * (s.rank + 2) + zeros
+    return s.body.op("Pad", y, s.body.const(widths), s.body.number(0, y.dtype), mode="constant") if any(zeros) else y
 
 
 def _kernel(s: Site) -> list[int]:
@@ -56,18 +69,56 @@ def _conv_transpose(s: Site) -> Tensor:
     return conv_transpose(s, s.xs[1], _kernel(s))
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How a pooling node is told to ONNX: what remains of the operand, its padding and `ceil_mode`."""
+
+    x: Tensor
+    padding: Pairs
+    ceil: bool
+
+
+def _windows(s: Site, dilation: Sequence[int]) -> Windows:
+    """ONNX's `ceil_mode` keeps a last window that starts in the padding at the end, which the card drops: there the end is cut off."""
+    padding = list(s.pairs("padding"))
+    if not s.flag("ceil_mode"):
+        return Windows(s.x, tuple(padding), False)
+    rounds_up = False
+    cut: dict[int, int] = {}
+    for i, (n, m, k, step, d) in enumerate(zip(s.shape[2:], s.result.shape[2:], s.ints("kernel"), s.ints("stride"), dilation, strict=True)):
+        if not isinstance(n, int) or not isinstance(m, int):
+            rounds_up = True
+            continue
+        low, high = padding[i]
+        room = n + low + high - (d * (k - 1) + 1)
+        rest = room % step
+        if rest and m == room // step + 1:
+            padding[i] = (low, max(high - rest, 0))
+            if high < rest:
+                cut[i + 2] = high - rest
+        elif rest:
+            rounds_up = True
+    x = s.x
+    if cut:
+        b = s.body
+        x = b.slice(x, b.const([0] * len(cut)), b.const(list(cut.values())), list(cut))
+    return Windows(x, tuple(padding), rounds_up)
+
+
 def _max_pool(s: Site) -> Tensor:
+    told = _windows(s, s.ints("dilation"))
     return s.body.op(
-        "MaxPool", s.x, kernel_shape=list(s.ints("kernel")), strides=list(s.ints("stride")), pads=pads(s.pairs("padding")),
-        dilations=unless_ones(s.ints("dilation")), ceil_mode=int(s.flag("ceil_mode")) or None,
+        "MaxPool", told.x, kernel_shape=list(s.ints("kernel")), strides=list(s.ints("stride")), pads=pads(told.padding),
+        dilations=unless_ones(s.ints("dilation")), ceil_mode=int(told.ceil) or None,
     )  # fmt: skip
 
 
 def _avg_pool(s: Site) -> Tensor:
-    padding = pads(s.pairs("padding"))
+    told = _windows(s, [1] * (s.rank - 2))
+    padding = pads(told.padding)
     return s.body.op(
-        "AveragePool", s.x, kernel_shape=list(s.ints("kernel")), strides=list(s.ints("stride")), pads=padding,
-        count_include_pad=int(s.flag("count_include_pad") and padding is not None) or None, ceil_mode=int(s.flag("ceil_mode")) or None,
+        "AveragePool", told.x, kernel_shape=list(s.ints("kernel")), strides=list(s.ints("stride")), pads=padding,
+        count_include_pad=int(s.flag("count_include_pad") and padding is not None) or None, ceil_mode=int(told.ceil) or None,
     )  # fmt: skip
 
 
