@@ -150,11 +150,12 @@ def _function(name: str) -> Emit:
 
 
 def _divide(body: Body, node: Node, xs: Operands) -> Expression:
-    a, b = promoted(body, node, xs)
-    if wider({t.dtype for t in types(body, node)}).is_float:
+    kinds = types(body, node)
+    if any(t.dtype.is_float for t in kinds):
+        a, b = promoted(body, node, xs)
         return binary(a, "/", b)
-    a = as_type(body, array(body, a, types(body, node)[0]), node.type.dtype)
-    return binary(a, "/", b if b.scalar else as_type(body, b, node.type.dtype))
+    a, b = (as_type(body, array(body, x, t), node.type.dtype) for x, t in zip(xs, kinds, strict=True))
+    return binary(a, "/", b)
 
 
 def _power(body: Body, node: Node, xs: Operands) -> Expression:
