@@ -40,6 +40,15 @@ CODES: dict[str, Code] = {
         "compiler. They are refused everywhere, comments included. In a string such a character is written by its "
         "number, `\\u{202E}`.",
     ),
+    "DL0011": Code(
+        "a file cannot be written",
+        "The directory is missing, the disk is full, or the system refuses; the reason it gives is in the message. A file"
+        " that was there before is as it was, because a new one takes its place only when it is whole.",
+    ),
+    "DL0012": Code(
+        "an output that is an input",
+        "The file to write is one that is being read. Nothing was written.",
+    ),
     "DL0101": Code(
         "unexpected word",
         "The text does not follow the grammar here. The sentence says what was expected; the underlined word is the "
@@ -124,6 +133,43 @@ CODES: dict[str, Code] = {
         "nested too deep",
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "
         "exhaust the stack of a program that compiles it. Name an intermediate value.",
+    ),
+    "DL0801": Code(
+        "an initialiser without meaning",
+        "The initialiser of a parameter cannot give values of its shape or element type, or its numbers contradict each "
+        "other.",
+    ),
+    "DL0803": Code(
+        "not a weight file",
+        "Weights are read from safetensors and from `.npz` files without objects. Pickles (`.pt`, `.pth`, `.bin`) are "
+        "refused unopened, because opening one runs whatever it says; convert it where it comes from, with "
+        "`safetensors.torch.save_file(model.state_dict(), path)`.",
+    ),
+    "DL0804": Code(
+        "a weight file lacks tensors",
+        "Every parameter and buffer of the model has to be in the file under its full name, as `dslc summary` lists them."
+        " Nothing is loaded in part.",
+    ),
+    "DL0805": Code(
+        "a weight file has tensors that the model lacks",
+        "Most often the file belongs to another model, to other hyper-parameters, or names its layers in another way.",
+    ),
+    "DL0806": Code(
+        "a weight has another shape than its parameter",
+        "The file was made with other hyper-parameters, or keeps its weights in another layout: here a Linear's weight is"
+        " [outputs, inputs] and a convolution's [outputs, inputs / groups, ...], as in PyTorch.",
+    ),
+    "DL0807": Code(
+        "a weight has another element type than its parameter",
+        "Values are never converted silently. Compile with the `--dtype` of the file, or convert the file.",
+    ),
+    "DL0808": Code(
+        "NaN among the weights",
+        "A weight that is not a number makes every output so; the training that made the file most likely diverged.",
+    ),
+    "DL0809": Code(
+        "weights larger than the memory",
+        "The parameters of the model would not fit in the memory of this machine, so nothing was begun.",
     ),
     "DL0901": Code(
         "malformed YAML",

@@ -1,0 +1,151 @@
+"""Writing outputs so that nothing is ever half-written.
+
+A file is written beside its place under a temporary name, flushed to the disk and renamed; when anything fails the old file is
+still whole and the temporary one is gone. `-` is standard output. Knows nothing of what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dsl.diagnostics import Diagnostic, SpecError
+
+CANNOT_WRITE = 4
+"""The exit code of a file that cannot be written."""
+
+STDOUT = "-"
+
+
+def write_atomically(path: str | Path, data: bytes, *, inputs: Iterable[str | Path] = ()) -> None:
+    """Write `data` to `path`, wholly or not at all; `-` is standard output, and a device is written to directly.
+
+    `inputs` are files that are being read, and so must not be the output. SpecError with exit code 4 when it cannot be done.
+    """
+    write_many({str(path): data}, inputs=inputs)
+
+
+def write_many(files: Mapping[str, bytes], *, inputs: Iterable[str | Path] = ()) -> None:
+    """Write several files; none takes its place before all are whole on the disk."""
+    read = tuple(inputs)
+    if STDOUT in files and len(files) > 1:
+        raise cannot_write("standard output", f"there are {len(files)} files to write", help="name a file")
+    with ExitStack() as stack:
+        for name, data in files.items():
+            if name == STDOUT:
+                _write_stdout(data)
+            elif _kind(name) == "a device":
+                with explained(name):
+                    _write_device(name, data)
+            else:
+                temporary = stack.enter_context(replacing(name, inputs=read))
+                with explained(name):
+                    temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
+    """A temporary path beside `path` to write to. Leaving the block puts it in the place of `path`; an exception drops it."""
+    _refuse_input(path, inputs)
+    place = Path(os.path.realpath(path))
+    _refuse_place(path, place)
+    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with explained(path):
+            temporary.touch(exist_ok=False)
+            if place.exists():
+                temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+        yield temporary
+        with explained(path):
+            _flush(temporary)
+            temporary.replace(place)
+            _flush(place.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Turn what the system says about writing `path` into a SpecError."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, (error.strerror or str(error)).lower()) from None
+
+
+def cannot_write(path: str | Path, reason: str, help: str | None = None) -> SpecError:
+    """The error for an output that cannot be written."""
+    return SpecError(Diagnostic("DL0011", f"cannot write `{path}`: {reason}", help=help), CANNOT_WRITE)
+
+
+def _refuse_input(path: str | Path, inputs: Iterable[str | Path]) -> None:
+    for name in inputs:
+        if os.path.realpath(name) == os.path.realpath(path) or _same_file(name, path):
+            raise SpecError(
+                Diagnostic("DL0012", f"the output `{path}` is the input `{name}`", help="name another file"), CANNOT_WRITE
+            )
+
+
+def _same_file(a: str | Path, b: str | Path) -> bool:
+    return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
+
+
+def _refuse_place(path: str | Path, place: Path) -> None:
+    kind = _kind(place)
+    if kind is not None:
+        raise cannot_write(path, f"it is {kind}")
+    if not place.parent.is_dir():
+        raise cannot_write(path, f"there is no directory `{place.parent}`", help="make it first")
+    if place.exists() and not os.access(place, os.W_OK):
+        raise cannot_write(path, "it is read-only")
+
+
+def _kind(path: str | Path) -> str | None:
+    """What stands at `path` in words, or None for a file or nothing at all."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    return "a directory" if stat.S_ISDIR(mode) else "a device" if stat.S_ISCHR(mode) else "neither a file nor a directory"
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold what was written. Systems that cannot open a directory do without."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_device(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def _write_stdout(data: bytes) -> None:
+    """Write to standard output. A reader that has gone away (`| head`) is no error: the rest goes nowhere."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except OSError as error:
+        raise cannot_write("standard output", (error.strerror or str(error)).lower()) from None
+
+
+def silence_stdout() -> None:
+    """Send what is still to come on standard output nowhere, so that closing it at the end does not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,255 @@
+"""Weight files: safetensors with the spec's own names, in the layout of the spec's `param`s; `.npz` is read as well.
+
+A file is loaded as a whole or refused with all that is wrong with it. Pickles are recognised and never opened. Tied tensors are
+one parameter in the graph, hence one tensor in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
+
+from dsl.build import numpy_dtype
+from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.files import cannot_write, replacing
+from dsl.initial_values import initial_weights
+from dsl.ir import Parameter, Program
+from dsl.ops.numpy_types import array_dtype
+from dsl.types import DType
+
+__all__ = ["initial_weights", "load_weights", "save_weights"]
+
+MOST_SHOWN = 20
+"""How many names of one kind of problem a message lists."""
+
+_STORED = {
+    "F16": DType.F16, "BF16": DType.BF16, "F32": DType.F32, "F64": DType.F64, "I8": DType.I8, "U8": DType.U8, "I32": DType.I32,
+    "I64": DType.I64, "BOOL": DType.BOOL,
+}  # fmt: skip
+
+_CONVERT = 'convert it where it comes from: `safetensors.torch.save_file(model.state_dict(), "weights.safetensors")`'
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A tensor in a file, not read yet. `dtype` is text, for files may hold types that specs lack."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+# --- writing --------------------------------------------------------------------------------------------------------------------
+
+
+def save_weights(
+    path: str | Path,
+    weights: Mapping[str, np.ndarray],
+    program: Program | None = None,
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write weights as safetensors, wholly or not at all. With `program`, its bf16 parameters are stored as bf16, not as float32.
+
+    SpecError with exit code 4 where the file cannot be written; the file that was there is then as it was.
+    """
+    parameters = program.parameters() if program is not None else {}
+    arrays = {n: _as_stored(a, parameters[n].type.dtype if n in parameters else None) for n, a in sorted(weights.items())}
+    tensors = {
+        name: TensorSpec(dtype=kind, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes)
+        for name, (kind, array) in arrays.items()
+    }
+    with replacing(path) as temporary:
+        try:
+            serialize_file(tensors, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise cannot_write(path, str(error)) from None
+
+
+def _as_stored(array: np.ndarray, dtype: DType | None) -> tuple[str, np.ndarray]:
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
+    if dtype is DType.BF16 and little.dtype == np.float32:
+        return "bfloat16", (little.view(np.uint32) >> 16).astype(np.uint16)
+    return little.dtype.name, little
+
+
+# --- reading --------------------------------------------------------------------------------------------------------------------
+
+
+def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False) -> dict[str, np.ndarray]:
+    """The weights of `program` from a safetensors or npz file, memory-mapped where the file allows; changes stay in memory.
+
+    SpecError with one diagnostic for each kind of problem, names listed: missing, extra, other shape, other element type, NaN
+    (unless `allow_nan`); or because the file is none that can be read.
+    """
+    parameters = program.parameters()
+    stored = _stored(path)
+    problems = [*_names(path, parameters, stored), *_types(path, parameters, stored)]
+    if problems:
+        raise SpecError(problems)
+    weights = {name: np.asarray(stored[name].read()) for name in parameters}
+    if not allow_nan:
+        with_nan = [n for n, a in weights.items() if a.dtype.kind == "f" and np.isnan(a).any()]
+        if with_nan:
+            raise SpecError(_listed("DL0808", f"`{path}` has NaN in {_tensors(with_nan)}", [f"`{n}`" for n in with_nan]))
+    return weights
+
+
+def _stored(path: str | Path) -> dict[str, Stored]:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SpecError(Diagnostic("DL0001", f"cannot read `{path}`: {reason.lower()}"), exit_code=4) from None
+    if head.startswith(b"PK\x03\x04"):
+        return _npz(path)
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")) and head[2:3] in b"}c\x8a\x95(":
+        raise _pickle(path)
+    if head.startswith(b"\x89HDF\r\n"):
+        raise _unreadable(path, "it is an HDF5 file", "write the arrays with `safetensors.numpy.save_file`")
+    return _safetensors(path)
+
+
+def _pickle(path: str | Path) -> SpecError:
+    return _unreadable(path, "it is a pickle, which can run any code when it is opened", _CONVERT)
+
+
+def _unreadable(path: str | Path, reason: str, help: str | None = None) -> SpecError:
+    return SpecError(Diagnostic("DL0803", f"`{path}` is no weight file: {reason}", help=help))
+
+
+def _safetensors(path: str | Path) -> dict[str, Stored]:
+    """The tensors of a safetensors file. The library checks the header, its offsets and the length of the file."""
+    try:
+        with safe_open(path, framework="np") as checked:
+            names = set(checked.keys())
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, str(error) or "it is empty") from None
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    length = int.from_bytes(data[:8], "little")
+    header: dict[str, dict[str, object]] = json.loads(data[8 : 8 + length])
+    found = {name: _mapped(data, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
+    if set(found) != names:
+        raise _unreadable(path, "its header is ambiguous")
+    return found
+
+
+def _mapped(data: mmap.mmap, base: int, entry: Mapping[str, object]) -> Stored:
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    assert isinstance(kind, str) and isinstance(shape, list) and isinstance(offsets, list)
+    dtype = _STORED.get(kind)
+
+    def read() -> np.ndarray:
+        assert dtype is not None
+        element = np.dtype(np.uint16) if dtype is DType.BF16 else numpy_dtype(dtype)
+        count = (offsets[1] - offsets[0]) // element.itemsize
+        array = np.frombuffer(data, element.newbyteorder("<"), count, base + offsets[0]).reshape(shape)
+        if dtype is DType.BF16:
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return array if array.flags.aligned and element.isnative else array.astype(element)
+
+    return Stored(str(dtype or kind), tuple(shape), read)
+
+
+def _npz(path: str | Path) -> dict[str, Stored]:
+    """The arrays of a `.npz` file. A zip file of PyTorch's is a pickle with attachments, and refused."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(m.filename.endswith("data.pkl") for m in members):
+                raise _pickle(path)
+            found = {m.filename.removesuffix(".npy"): _array(path, archive, m) for m in members}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise _unreadable(path, str(error)) from None
+    if len(found) < len(members):
+        raise _unreadable(path, "an array is in it twice")
+    return found
+
+
+def _array(path: str | Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Stored:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, element = reader(file)
+    if element.hasobject:
+        raise _pickle(path)
+
+    def read() -> np.ndarray:
+        try:
+            with zipfile.ZipFile(path) as again, again.open(member) as file:
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise _unreadable(path, str(error)) from None
+
+    dtype = array_dtype(np.empty(0, element))
+    return Stored(str(dtype or element), tuple(shape), read)
+
+
+# --- comparing ------------------------------------------------------------------------------------------------------------------
+
+
+def _names(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
+    missing = [n for n in parameters if n not in stored]
+    extra = [n for n in stored if n not in parameters]
+    problems: list[Diagnostic] = []
+    if missing:
+        lines = [f"`{n}` ({parameters[n].type})" for n in missing]
+        problems.append(
+            _listed("DL0804", f"`{path}` lacks {_tensors(missing)} of the model", _with_nearest(lines, missing, extra))
+        )
+    if extra:
+        lines = [f"`{n}` ({stored[n]})" for n in extra]
+        problems.append(
+            _listed("DL0805", f"`{path}` has {_tensors(extra)} that the model lacks", _with_nearest(lines, extra, missing))
+        )
+    return problems
+
+
+def _types(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
+    both = [n for n in parameters if n in stored]
+    shapes = [n for n in both if parameters[n].type.shape != stored[n].shape]
+    dtypes = [n for n in both if str(parameters[n].type.dtype) != stored[n].dtype]
+    problems: list[Diagnostic] = []
+    if shapes:
+        lines = [f"`{n}` is {stored[n]} in the file and {parameters[n].type} in the model" for n in shapes]
+        problems.append(_listed("DL0806", f"`{path}` has {_tensors(shapes)} of another shape than the model", lines))
+    if dtypes:
+        lines = [f"`{n}` is {stored[n].dtype} in the file and {parameters[n].type.dtype} in the model" for n in dtypes]
+        problems.append(
+            _listed(
+                "DL0807", f"`{path}` has {_tensors(dtypes)} of another element type than the model", lines,
+                "values are never converted silently: compile with the `--dtype` of the file, or convert the file",
+            )
+        )  # fmt: skip
+    return problems
+
+
+def _with_nearest(lines: list[str], names: list[str], candidates: list[str]) -> list[str]:
+    """The first lines with the candidate nearest to each name, which takes time quadratic in their number."""
+    shown = []
+    for line, name in zip(lines[:MOST_SHOWN], names, strict=False):
+        near = did_you_mean(name, candidates[:2000])
+        shown.append(f"{line}; the nearest is `{near}`" if near else line)
+    return shown + lines[MOST_SHOWN:]
+
+
+def _tensors(names: list[str]) -> str:
+    return "a tensor" if len(names) == 1 else f"{len(names)} tensors"
+
+
+def _listed(code: str, message: str, lines: list[str], help: str | None = None) -> Diagnostic:
+    rest = len(lines) - MOST_SHOWN
+    notes = (*lines[:MOST_SHOWN], f"and {rest} more") if rest > 0 else tuple(lines)
+    return Diagnostic(code, message, notes=notes, help=help)
