@@ -1,0 +1,545 @@
+"""A graph as the statements of a Python function, for every target that is written in Python.
+
+What is named in the spec becomes a variable, the rest sub-expressions while they stay short; what only training (or only
+inference) needs goes under the `if` of its mode. A `Dialect` says how things are spelled; this file knows no target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol, Self, TypeAlias
+
+import numpy as np
+
+from backends.base import Unsupported
+from backends.schedule import Schedule, operands, schedule
+from backends.writer import (
+    INDENT,
+    WIDTH,
+    Expression,
+    Line,
+    Namespace,
+    Precedence,
+    binary,
+    call,
+    conditional,
+    fits,
+    identifier,
+    laid_out,
+    number,
+    number_text,
+    quoted,
+    sequence,
+)
+from dsl.diagnostics import Diagnostic, InternalError, SpecError
+from dsl.dims import Dim, DimTree, Expr, as_symbol, dim_tree, format_dim, symbols_of
+from dsl.ir import Graph, Node, StaticValue, Value
+from dsl.ops.card import AttributeValue
+
+Emit: TypeAlias = "Callable[[Body, Node, list[Expression]], Expression]"
+Rows: TypeAlias = "Mapping[str, Emit | Unsupported]"
+
+LONGEST_INLINE = 8  # operations in one expression
+
+
+class Dialect(Protocol):
+    """How a target in Python spells what is more than a primitive."""
+
+    name: str
+    rows: Rows
+    repeats: frozenset[str]
+    """Primitives whose row writes an operand more than once: those operands get a variable."""
+
+    def training(self, body: Body) -> Expression:
+        """The condition that holds in training mode."""
+
+    def owned(self, body: Body, node: Node) -> Expression:
+        """A `param` or `buffer` node."""
+
+    def constant(self, body: Body, node: Node) -> Expression:
+        """A `const` node that is no scalar."""
+
+    def call(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
+        """A `call` node; a tuple when it has several results."""
+
+    def repeat(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
+        """A `repeat` node: writes the loop, and gives the variable that holds its result."""
+
+    def update(self, body: Body, path: str, value: Expression) -> None:
+        """Writes the statement that gives the buffer at `path` its new value."""
+
+
+class Placeholder:
+    """A number that differs between the uses of a class or function: printed by name, equal to its value here.
+
+    Emitters treat it as the number; what they compute from it is a plain number again, so nothing false is ever printed by name:
+    the text then differs between the uses, and they get a class each (see units.py).
+    """
+
+    name: str
+
+
+class IntPlaceholder(int, Placeholder):
+    def __new__(cls, value: int, name: str) -> Self:
+        self = int.__new__(cls, value)
+        self.name = name
+        return self
+
+
+class FloatPlaceholder(float, Placeholder):
+    def __new__(cls, value: float, name: str) -> Self:
+        self = float.__new__(cls, value)
+        self.name = name
+        return self
+
+
+class Body:
+    """Writes one graph as statements.
+
+    `names` is the scope of the function; `arguments` gives the names that the inputs already have in it. `placeholder` spells a
+    Placeholder (`self.heads`). After `write`, `lines` holds the statements, `results` the outputs.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        dialect: Dialect,
+        names: Namespace,
+        arguments: Mapping[str, str],
+        *,
+        indent: int = 1,
+        placeholder: Callable[[str], str] = str,
+    ) -> None:
+        self.graph = graph
+        self.dialect = dialect
+        self.names = names
+        self.indent = indent
+        self.placeholder = placeholder
+        self.placeholders: dict[str, None] = {}
+        self.lines: list[Line] = []
+        self.results: dict[str, Expression] = {}
+        self.expressions: dict[Value, Expression] = {}
+        self._plan: Schedule = schedule(graph)
+        self._pending = dict(self._plan.reads)
+        self._bound: dict[str, Value | None] = {}
+        self._dims: dict[str, tuple[str, int]] = {}
+        self._dim_names: dict[str, str] = {}
+        self._used_dims: dict[str, None] = {}
+        for name, value in graph.inputs.items():
+            variable = arguments[name]
+            self._bound[variable] = value
+            self.expressions[value] = Expression(variable, reads=((value.node, value.index),))
+            for axis, size in enumerate(graph.type(value).shape):
+                symbol = as_symbol(size)
+                if symbol is not None and symbol.name not in self._dims:
+                    self._dims[symbol.name] = (variable, axis)
+        for symbol_name in self._dims:
+            self._dim_names[symbol_name] = names.new(symbol_name)
+
+    # --- the whole ---
+
+    def write(self, finish: Callable[[Body], None] | None = None) -> Body:
+        """Write all statements; `finish` then adds the return, and sees the outputs in `results`."""
+        plan = self._plan
+        for level in plan.levels:
+            if level.joins:
+                self._choose(level.training, level.inference, level.joins)
+            for node in level.always:
+                self._visit(node)
+        for name, value in self.graph.outputs.items():
+            self.results[name] = self.expressions[value]
+        if self.graph.updates:
+            self._update(plan.updating)
+        if finish is not None:
+            finish(self)
+        self.lines[:0] = self._dim_lines()
+        return self
+
+    def _update(self, nodes: Sequence[Node]) -> None:
+        for name, value in self.graph.outputs.items():
+            self.results[name] = self._settled(value)
+        self.lines.append(Line(self.indent, "if ", self.dialect.training(self), ":"))
+        with self.block():
+            for node in nodes:
+                self._visit(node)
+            settle = len(self.graph.updates) > 1
+            values = {p: self._settled(v) if settle else self.expressions[v] for p, v in self.graph.updates.items()}
+            for path, expression in values.items():
+                self.dialect.update(self, path, expression)
+
+    def _settled(self, value: Value) -> Expression:
+        """The value as a variable, evaluated here and now."""
+        expression = self.expressions[value]
+        if not expression.reads and expression.scalar:
+            return expression
+        if expression.reads == ((value.node, value.index),):
+            return expression
+        self.expressions[value] = self.assign(value, expression)
+        return self.expressions[value]
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Statements one level deeper."""
+        self.indent += 1
+        try:
+            yield
+        finally:
+            self.indent -= 1
+
+    # --- numbers and sizes ---
+
+    def number(self, value: float) -> Expression:
+        """A literal, or the name of a number that varies."""
+        if isinstance(value, Placeholder):
+            self.placeholders[value.name] = None
+            return Expression(self.placeholder(value.name), scalar=True)
+        return number(value)
+
+    def static(self, value: AttributeValue | StaticValue) -> Expression:
+        """A static value as a Python literal; tuples become tuples."""
+        match value:
+            case None:
+                return Expression("None")
+            case str():
+                return Expression(quoted(value))
+            case bool() | int() | float():
+                return self.number(value)
+            case Expr():
+                return self.dim(value)
+            case tuple():
+                return sequence(self.static(v) for v in value)
+            case _:
+                raise InternalError(f"{self.graph.definition}: no Python literal for {type(value).__name__}")
+
+    def dim(self, size: Dim) -> Expression:
+        """A size, in terms of the variables that hold symbolic sizes."""
+        if isinstance(size, int):
+            return self.number(size)
+        for name in symbols_of(size):
+            if name not in self._dims:
+                raise InternalError(f"{self.graph.definition}: the size {name} is no axis of an input")
+            self._used_dims[name] = None
+        return replace(self._tree(dim_tree(size)), scalar=True)
+
+    def _tree(self, tree: DimTree) -> Expression:
+        match tree:
+            case ("const", int() as value):
+                return number(value)
+            case ("symbol", str() as name):
+                return Expression(self._dim_names[name])
+            case ("floordiv", tuple() as a, tuple() as b):
+                return binary(self._tree(a), "//", self._tree(b))
+            case (("max" | "min") as kind, list() as parts):
+                return call(kind, *(self._tree(p) for p in parts))
+            case (("add" | "mul") as kind, list() as parts):
+                return self._chain(parts, "+" if kind == "add" else "*")
+            case _:
+                raise InternalError(f"no such size: {tree[0]}")
+
+    def _chain(self, parts: list[DimTree], operator: str) -> Expression:
+        if operator == "*" and parts[0] == ("const", -1):
+            rest = self._chain(parts[1:], operator) if len(parts) > 2 else self._tree(parts[1])
+            return Expression(f"-{rest.within(Precedence.PRODUCT)}", Precedence.UNARY)
+        result = self._tree(parts[0])
+        for part in parts[1:]:
+            term = self._tree(part)
+            if operator == "+" and term.text.startswith("-"):
+                result = Expression(f"{result.text} - {term.text[1:]}", Precedence.SUM)
+            else:
+                result = binary(result, operator, term)
+        return result
+
+    def _dim_lines(self) -> list[Line]:
+        """`B, T = tokens.shape`: the variables of the sizes that were used."""
+        by_input: dict[str, dict[int, str]] = {}
+        for name in self._used_dims:
+            variable, axis = self._dims[name]
+            by_input.setdefault(variable, {})[axis] = self._dim_names[name]
+        lines = []
+        for variable, axes in by_input.items():
+            rank = next(self.graph.type(v).rank for v in self.graph.inputs.values() if self.expressions[v].text == variable)
+            found = [axes[a] for a in sorted(axes)]
+            if len(axes) == 1:
+                ((axis, name),) = axes.items()
+                lines.append(Line(self.indent, f"{name} = {variable}.shape[{axis}]"))
+            elif sorted(axes) == list(range(rank)):
+                lines.append(Line(self.indent, f"{', '.join(found)} = {variable}.shape"))
+            elif sorted(axes) == list(range(len(axes))):
+                lines.append(Line(self.indent, f"{', '.join(found)} = {variable}.shape[:{len(axes)}]"))
+            elif len(axes) <= 3:
+                sizes = ", ".join(f"{variable}.shape[{a}]" for a in sorted(axes))
+                lines.append(Line(self.indent, f"{', '.join(found)} = {sizes}"))
+            else:
+                every = ", ".join(axes.get(a, "_") for a in range(rank))
+                lines.append(Line(self.indent, f"{every} = {variable}.shape"))
+        return lines
+
+    # --- nodes ---
+
+    def _visit(self, node: Node) -> None:
+        """Give every result of the node an expression, with a statement where it wants one."""
+        values = [Value(node.id, i) for i in range(len(node.types))]
+        if node.op == "input":
+            return
+        if node.op == "if_training":
+            self._alias(node)
+            return
+        if node.op == "repeat":
+            expression = self.dialect.repeat(self, node, [self.expressions[v] for v in node.inputs])
+            self.expressions[values[0]] = replace(expression, reads=((values[0].node, 0),))
+            return
+        if len(values) == 1 and self._is_atomic(node):
+            self.expressions[values[0]] = self._atomic(node)
+            return
+        expression = self._composed(node)
+        if len(values) > 1:
+            self._unpack(node, values, expression)
+        elif self._plan.inline(node):
+            self.expressions[values[0]] = expression
+        else:
+            self.expressions[values[0]] = self.assign(values[0], expression)
+
+    def _alias(self, node: Node) -> None:
+        """An `if_training` in a place that only one mode reaches: it is its operand."""
+        value = Value(node.id)
+        (operand,) = operands(node, self._plan.modes[node.id])
+        expression = self.expressions[operand]
+        more = self._pending.get(value, 0) - 1
+        if more > 0 and not expression.simple:
+            expression = self.assign(value, expression)
+        else:
+            for read in expression.reads:
+                self._pending[Value(*read)] += more
+        self.expressions[value] = expression
+
+    def _is_atomic(self, node: Node) -> bool:
+        return node.op in ("param", "buffer", "size", "const")
+
+    def _atomic(self, node: Node) -> Expression:
+        if node.op == "size":
+            size = node.attributes["dim"]
+            assert isinstance(size, int | Expr)
+            return self.dim(size)
+        if node.op != "const":
+            return self.dialect.owned(self, node)
+        value = node.attributes["value"]
+        if isinstance(value, int | float):
+            return self.number(value)
+        assert isinstance(value, np.ndarray)
+        return number(scalar(value)) if value.ndim == 0 else self.dialect.constant(self, node)
+
+    def _unpack(self, node: Node, values: Sequence[Value], expression: Expression) -> None:
+        self._consume(expression)
+        found = []
+        for value in values:
+            if self._pending.get(value, 0) == 0:
+                found.append("_")
+                continue
+            variable = self._variable(self._plan.hint(value), value)
+            found.append(variable)
+            self.expressions[value] = Expression(variable, reads=((value.node, value.index),))
+        self.lines.append(Line(self.indent, f"{', '.join(found)} = ", expression))
+
+    def _composed(self, node: Node) -> Expression:
+        """The row's expression; operands that would make it too long get a variable first."""
+        expression = self._row(node)
+        while True:
+            operand = self._operand_to_name(node, expression)
+            if operand is None:
+                return expression
+            self.expressions[operand] = self.assign(operand, self.expressions[operand])
+            expression = self._row(node)
+
+    def _row(self, node: Node) -> Expression:
+        operands = [self.expressions[v] for v in node.inputs]
+        if node.target is not None:
+            expression = self.dialect.call(self, node, operands)
+        else:
+            row = self.dialect.rows.get(node.op)
+            if row is None or isinstance(row, Unsupported):
+                raise refused(self.dialect.name, node, row)
+            expression = row(self, node, operands)
+        reads = tuple(read for o in operands for read in o.reads)
+        layers = sum(o.layers for o in operands)
+        owns = node.target is not None and node.target.child is not None
+        size = 1 + sum(o.size for o in operands)
+        return replace(expression, reads=reads, size=size, layers=layers + owns)
+
+    def _operand_to_name(self, node: Node, expression: Expression) -> Value | None:
+        """The operand that should become a variable before the node is written, if one should."""
+        inlined = [v for v in node.inputs if not self.expressions[v].simple and self.expressions[v].reads != (tuple(v),)]
+        inlined = [v for v in inlined if self.expressions[v].size > 0]
+        if not inlined:
+            return None
+        longest = max(inlined, key=lambda v: len(self.expressions[v].text))
+        if node.op in self.dialect.repeats:
+            return longest
+        if node.target is not None and node.target.child is not None:
+            for v in inlined:
+                inner = self.expressions[v]
+                if inner.layers > 1 or (inner.layers == 1 and inner.size > 1):
+                    return v
+        room = WIDTH - len(INDENT) * self.indent - len(self._plan.hint(Value(node.id))) - len(" = ")
+        if len(expression.text) > room or expression.size > LONGEST_INLINE:
+            return longest
+        return None
+
+    # --- variables ---
+
+    def assign(self, value: Value, expression: Expression, hint: str | None = None) -> Expression:
+        """Write `variable = expression` and give the variable; its name is the spec's where that is free."""
+        self._consume(expression)
+        name = self._variable(hint or self._plan.hint(value), value)
+        if name == expression.text:
+            return Expression(name, reads=((value.node, value.index),))
+        line = Line(self.indent, f"{name} = ", expression)
+        self.lines.append(replace(line, comment=self._shape_comment(value)))
+        return Expression(name, reads=((value.node, value.index),))
+
+    def let(self, hint: str, expression: Expression) -> Expression:
+        """Write an assignment of something that is no value of the graph (a key, a loop variable's start)."""
+        name = self.names.new(hint)
+        self.lines.append(Line(self.indent, f"{name} = ", expression))
+        return Expression(name)
+
+    def statement(self, text: str, expression: Expression | None = None, suffix: str = "") -> None:
+        """Write a line: `text`, then the expression, whose variables are thereby read."""
+        if expression is not None:
+            self._consume(expression)
+        self.lines.append(Line(self.indent, text, expression, suffix))
+
+    def variable(self, value: Value) -> str:
+        """A variable for `value`, to be assigned by the caller (a loop's result)."""
+        return self._variable(self._plan.hint(value), value)
+
+    def hint(self, value: Value) -> str:
+        """The name that the value would like to have."""
+        return self._plan.hint(value)
+
+    def consume(self, expression: Expression) -> None:
+        """Note that a statement with this expression has been written: the variables in it are read."""
+        self._consume(expression)
+
+    def dies_in(self, expression: Expression) -> bool:
+        """Whether the expression is a variable that nothing reads after the statement being written."""
+        return len(expression.reads) == 1 and self._pending.get(Value(*expression.reads[0]), 0) <= 1
+
+    def _consume(self, expression: Expression) -> None:
+        for read in expression.reads:
+            value = Value(*read)
+            self._pending[value] = self._pending.get(value, 0) - 1
+
+    def _variable(self, hint: str, value: Value) -> str:
+        """The name `hint`, numbered while the name holds something that is still needed."""
+        base = name = identifier(hint)
+        count = 1
+        while not self._is_free(name):
+            name = f"{base}_{count}"
+            count += 1
+        if name not in self._bound:
+            self.names.new(name)
+        self._bound[name] = value
+        return name
+
+    def _is_free(self, name: str) -> bool:
+        if name in self._bound:
+            holder = self._bound[name]
+            return holder is not None and self._pending.get(holder, 0) <= 0
+        return name not in self.names
+
+    def _shape_comment(self, value: Value) -> str:
+        """`[B, T, D]`, for a name of the spec whose shape is not that of what it was made from."""
+        node = self.graph.node(value)
+        shape = node.types[value.index].shape
+        if node.name is None or not shape or all(isinstance(d, int) for d in shape):
+            return ""
+        if any(self.graph.type(v).shape == shape for v in node.inputs):
+            return ""
+        return f"[{', '.join(map(format_dim, shape))}]"
+
+    # --- modes ---
+
+    def _choose(self, training: Sequence[Node], inference: Sequence[Node], joins: Sequence[Node]) -> None:
+        """The values that depend on the mode: a conditional expression where that is short, else `if ... else`."""
+        outer, self.lines = self.lines, []
+        self.indent += 1
+        for node in training:
+            self._visit(node)
+        first, self.lines = self.lines, []
+        for node in inference:
+            self._visit(node)
+        second, self.lines = self.lines, outer
+        self.indent -= 1
+        if not first and not second and len(joins) == 1:
+            a, b = (self.expressions[v] for v in joins[0].inputs)
+            chosen = conditional(self.dialect.training(self), a, b)
+            if len(chosen.text) < WIDTH - 30:
+                self._join(joins[0], replace(chosen, reads=(*a.reads, *b.reads), size=1 + a.size + b.size))
+                return
+        self._branches(first, second, joins)
+
+    def _join(self, node: Node, chosen: Expression) -> None:
+        value = Value(node.id)
+        self.expressions[value] = chosen if self._plan.inline(node) else self.assign(value, chosen)
+
+    def _branches(self, first: list[Line], second: list[Line], joins: Sequence[Node]) -> None:
+        pairs = [(node, self.expressions[node.inputs[0]], self.expressions[node.inputs[1]]) for node in joins]
+        variables: list[str] = []
+        for node, _, b in pairs:
+            kept = self._kept(node, b, len(pairs)) if not second else None
+            variables.append(kept or self._variable(self._plan.hint(Value(node.id)), Value(node.id)))
+        self.lines.append(Line(self.indent, "if ", self.dialect.training(self), ":"))
+        deeper = self.indent + 1
+        self.lines += first
+        self.lines += [Line(deeper, f"{v} = ", a) for v, (_, a, _) in zip(variables, pairs, strict=True) if a.text != v]
+        otherwise = [Line(deeper, f"{v} = ", b) for v, (_, _, b) in zip(variables, pairs, strict=True) if b.text != v]
+        if second or otherwise:
+            self.lines.append(Line(self.indent, "else:"))
+            self.lines += [*second, *otherwise]
+        for variable, (node, a, b) in zip(variables, pairs, strict=True):
+            self._consume(a)
+            self._consume(b)
+            value = Value(node.id)
+            self._bound[variable] = value
+            self.expressions[value] = Expression(variable, reads=((value.node, value.index),))
+
+    def _kept(self, node: Node, b: Expression, joins: int) -> str | None:
+        """The variable of `b`, where the result may simply be that variable, changed in training."""
+        if joins != 1 or len(b.reads) != 1 or b.text not in self._bound:
+            return None
+        a = self.expressions[node.inputs[0]]
+        last = self._pending.get(Value(*b.reads[0]), 0) == 1 + a.reads.count(b.reads[0])
+        return b.text if last else None
+
+
+def scalar(value: np.ndarray) -> float | int | bool:
+    """The Python number of an array without axes: the shortest that gives the same element."""
+    item = value.item()
+    if isinstance(item, float) and value.dtype != np.float64 and np.isfinite(item):
+        return float(str(value[()]))
+    assert isinstance(item, bool | int | float)
+    return item
+
+
+def refused(target: str, node: Node, row: Unsupported | None) -> SpecError:
+    """The error for a primitive that the target cannot express."""
+    because = row.because if row is not None else "it has no row for it"
+    return SpecError(Diagnostic("DL0702", f"`{node.op}` cannot be compiled to {target}: {because}", node.span))
+
+
+__all__ = [
+    "Body",
+    "Dialect",
+    "Emit",
+    "FloatPlaceholder",
+    "IntPlaceholder",
+    "Placeholder",
+    "Rows",
+    "fits",
+    "laid_out",
+    "number_text",
+    "refused",
+    "scalar",
+]

@@ -1,0 +1,196 @@
+"""In what order a graph is written as statements, what is written inside another expression, and what variables are called.
+
+The mode (training or inference) is one flag for the whole model, so each node is needed in training, in inference or in both;
+what one mode alone needs is kept for the branch of that mode. Nodes are spread over levels: a level begins with the
+`if_training` nodes whose operands lie on the levels before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backends.writer import snake_case
+from dsl.ir import Graph, Node, Value
+from dsl.ops.registry import CARDS
+
+TRAINING, INFERENCE = 1, 2
+BOTH = TRAINING | INFERENCE
+
+
+@dataclass(slots=True)
+class Level:
+    """`joins` are the `if_training` nodes that open the level, after what the two branches need; `always` follows."""
+
+    joins: list[Node] = field(default_factory=list)
+    training: list[Node] = field(default_factory=list)
+    inference: list[Node] = field(default_factory=list)
+    always: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """`updating` is what the new values of buffers need beyond the levels; `reads` counts the uses of each value."""
+
+    levels: list[Level]
+    updating: list[Node]
+    reads: dict[Value, int]
+    modes: dict[int, int]
+    hints: dict[Value, str]
+    inlined: frozenset[int]
+
+    def inline(self, node: Node) -> bool:
+        """Whether the node is part of the one expression that reads it."""
+        return node.id in self.inlined
+
+    def hint(self, value: Value) -> str:
+        """The name that the value would like to have."""
+        return self.hints[value]
+
+
+def schedule(graph: Graph) -> Schedule:
+    """The schedule of `graph`; nodes that nothing needs are not in it."""
+    modes = _modes(graph)
+    live = [node for node in graph if modes.get(node.id)]
+    reads, readers = _reads(graph, live, modes)
+    level = _levels(live, modes)
+    blocks = _blocks(graph, live, modes, level)
+    levels = [Level() for _ in range(1 + max(level.values(), default=0))]
+    updating: list[Node] = []
+    for node in live:
+        mode = modes[node.id]
+        if mode == BOTH:
+            at = levels[level[node.id]]
+            (at.joins if node.op == "if_training" else at.always).append(node)
+        elif blocks[node.id] >= len(levels):
+            updating.append(node)
+        elif mode == TRAINING:
+            levels[blocks[node.id]].training.append(node)
+        else:
+            levels[blocks[node.id]].inference.append(node)
+    inlined = frozenset(n.id for n in live if _may_inline(n) and reads.get(Value(n.id)) == 1)
+    return Schedule(levels, updating, reads, modes, _hints(graph, live, readers), inlined)
+
+
+def _may_inline(node: Node) -> bool:
+    return node.name is None and len(node.types) == 1 and node.op != "repeat"
+
+
+def operands(node: Node, mode: int) -> tuple[Value, ...]:
+    """What the node reads in that mode: one side of an `if_training`, else everything."""
+    if node.op != "if_training" or mode == BOTH:
+        return node.inputs
+    return (node.inputs[0] if mode == TRAINING else node.inputs[1],)
+
+
+def _modes(graph: Graph) -> dict[int, int]:
+    modes: dict[int, int] = {}
+    for value in graph.updates.values():
+        modes[value.node] = TRAINING
+    for value in graph.outputs.values():
+        modes[value.node] = BOTH
+    for node in reversed(list(graph)):
+        mode = modes.get(node.id, 0)
+        if not mode:
+            continue
+        if node.op == "if_training":
+            for value, side in zip(node.inputs, (TRAINING, INFERENCE), strict=True):
+                if mode & side:
+                    modes[value.node] = modes.get(value.node, 0) | side
+        else:
+            for value in node.inputs:
+                modes[value.node] = modes.get(value.node, 0) | mode
+    return modes
+
+
+def _reads(graph: Graph, live: list[Node], modes: dict[int, int]) -> tuple[dict[Value, int], dict[Value, list[Node]]]:
+    reads: dict[Value, int] = {}
+    readers: dict[Value, list[Node]] = {}
+    for node in live:
+        for value in operands(node, modes[node.id]):
+            reads[value] = reads.get(value, 0) + 1
+            readers.setdefault(value, []).append(node)
+    for value in (*graph.outputs.values(), *graph.updates.values()):
+        reads[value] = reads.get(value, 0) + 1
+    return reads, readers
+
+
+def _levels(live: list[Node], modes: dict[int, int]) -> dict[int, int]:
+    level: dict[int, int] = {}
+    for node in live:
+        deepest = max((level[v.node] for v in operands(node, modes[node.id])), default=0)
+        level[node.id] = deepest + (node.op == "if_training" and modes[node.id] == BOTH)
+    return level
+
+
+def _blocks(graph: Graph, live: list[Node], modes: dict[int, int], level: dict[int, int]) -> dict[int, int]:
+    """The level before which a node of one mode is written: the first that reads it."""
+    end = 1 + max(level.values(), default=0)
+    blocks: dict[int, int] = {}
+    for node in reversed(live):
+        at = level[node.id] if modes[node.id] == BOTH else blocks.get(node.id, end)
+        blocks.setdefault(node.id, at)
+        for value in operands(node, modes[node.id]):
+            if modes[value.node] != BOTH:
+                blocks[value.node] = min(blocks.get(value.node, end), at)
+    return blocks
+
+
+# --- names -------------------------------------------------------------------------------------------------------------------
+
+_NOUNS = {
+    "sum": "total",
+    "max": "largest", "min": "smallest", "any": "some", "all": "every", "pow": "power", "eq": "same", "abs": "magnitude",
+    "slice": "part", "const": "table", "arange": "positions", "logical_not": "mask", "logical_and": "mask", "logical_or": "mask",
+    "lt": "mask",
+    "le": "mask", "gt": "mask", "ge": "mask", "ne": "mask", "add": "h", "sub": "difference", "mul": "h", "div": "ratio",
+    "matmul": "h", "reshape": "h", "permute": "h", "conv": "h", "conv_transpose": "h", "relu": "h", "tanh": "h", "concat": "h",
+    "randn": "noise", "rand": "noise", "round": "rounded", "split": "part", "einsum": "h", "cast": "h", "if_training": "h",
+    "max_pool": "h", "avg_pool": "h", "adaptive_avg_pool": "h", "interpolate": "h", "pad": "padded", "take": "h", "where": "h",
+    "repeat": "h", "stop_gradient": "h", "softplus": "h", "expand": "h", "dropout": "h", "stack": "h", "flip": "flipped",
+}  # fmt: skip
+
+_REDUCTIONS = frozenset(name for name, card in CARDS.items() if card.family == "reduce")
+
+
+def _hints(graph: Graph, live: list[Node], readers: dict[Value, list[Node]]) -> dict[Value, str]:
+    hints: dict[Value, str] = {}
+    returned = {value: name for name, value in graph.outputs.items()}
+    for node in reversed(live):
+        for i in range(len(node.types)):
+            value = Value(node.id, i)
+            wanted = _own_name(node, i) or _from_reader(node, value, readers, hints)
+            hints[value] = wanted or _fallback(node, i, returned.get(value))
+    return hints
+
+
+def _own_name(node: Node, index: int) -> str | None:
+    names = (node.name or "").split(", ")
+    if len(names) == len(node.types):
+        return names[index] or None
+    return None
+
+
+def _from_reader(node: Node, value: Value, readers: dict[Value, list[Node]], hints: dict[Value, str]) -> str | None:
+    """The name of the one result that this value leads to, when it is its first operand."""
+    found = readers.get(value, ())
+    if len(found) != 1 or len(node.types) > 1:
+        return None
+    reader = found[0]
+    if reader.op in _REDUCTIONS or len(reader.types) > 1 or reader.inputs[0] != value:
+        return None
+    return hints[Value(reader.id)]
+
+
+def _fallback(node: Node, index: int, returned: str | None) -> str:
+    if node.target is not None:
+        callee = node.target.graph
+        if len(node.types) > 1:
+            return list(callee.outputs)[index]
+        if node.target.child is None:
+            return snake_case(callee.definition)
+        return "h"
+    if returned is not None:
+        return returned
+    if len(node.types) > 1 and node.op in CARDS and len(CARDS[node.op].results) == len(node.types):
+        return CARDS[node.op].results[index]
+    return _NOUNS.get(node.op, node.op)

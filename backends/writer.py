@@ -1,0 +1,310 @@
+"""Python source text: expressions with precedence, lines laid out as `ruff format` would, one namespace a scope.
+
+Knows Python and nothing of graphs or targets. A line is at most WIDTH columns: who writes an expression that is too long gives
+it a variable, or leaves a call to be broken after its opening parenthesis, an argument a line.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+WIDTH = 88
+INDENT = "    "
+
+
+class Precedence(IntEnum):
+    """How tightly an expression holds together, loosest first."""
+
+    CONDITIONAL = 1
+    OR = 2
+    AND = 3
+    NOT = 4
+    COMPARE = 5
+    BIT_OR = 6
+    BIT_XOR = 7
+    BIT_AND = 8
+    SUM = 9
+    PRODUCT = 10
+    UNARY = 11
+    POWER = 12
+    ATOM = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Text and how tightly it holds together.
+
+    `head` and `arguments` are the parts of a call on a dotted name, which may be broken over lines. `scalar` says that it is a
+    Python number, not a tensor. The rest is the bookkeeping of python.py: variables read (as node and result index), inlined
+    operations, calls of layers among them.
+    """
+
+    text: str
+    precedence: Precedence = Precedence.ATOM
+    head: str = ""
+    arguments: tuple[str, ...] = ()
+    scalar: bool = False
+    reads: tuple[tuple[int, int], ...] = ()
+    size: int = 0
+    layers: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+    def within(self, precedence: Precedence) -> str:
+        """The text, in parentheses where it would fall apart beside an operator of that precedence."""
+        return self.text if self.precedence >= precedence else f"({self.text})"
+
+    @property
+    def atom(self) -> str:
+        """The text as it may stand before a dot or a bracket."""
+        if self.precedence < Precedence.ATOM or _NUMBER.fullmatch(self.text):
+            return f"({self.text})"
+        return self.text
+
+    @property
+    def simple(self) -> bool:
+        """Whether it is a name, a dotted name or a number: cheap to repeat, short to read."""
+        return _SIMPLE.fullmatch(self.text) is not None
+
+
+_NUMBER = re.compile(r"\d+|\d[\d_.]*(e[+-]?\d+)?")
+_SIMPLE = re.compile(r"-?[\w.]+(e-\d+)?")
+_DOTTED = re.compile(r"[A-Za-z_][\w.]*")
+
+Argument = Expression | str
+
+
+def argument(value: Argument) -> str:
+    return value if isinstance(value, str) else value.text
+
+
+def call(function: str, *arguments: Argument, **keywords: Argument | None) -> Expression:
+    """`function(arguments, keyword=...)`; keywords that are None are left out."""
+    texts = [argument(a) for a in arguments]
+    texts += [f"{name}={argument(value)}" for name, value in keywords.items() if value is not None]
+    text = f"{function}({', '.join(texts)})"
+    if _DOTTED.fullmatch(function):
+        return Expression(text, head=function, arguments=tuple(texts))
+    return Expression(text)
+
+
+def method(receiver: Expression, name: str, *arguments: Argument, **keywords: Argument | None) -> Expression:
+    """`receiver.name(arguments)`."""
+    return call(f"{receiver.atom}.{name}", *arguments, **keywords)
+
+
+def attribute(receiver: Expression, name: str) -> Expression:
+    return Expression(f"{receiver.atom}.{name}")
+
+
+def index(receiver: Expression, *subscripts: Argument) -> Expression:
+    """`receiver[subscripts]`."""
+    return Expression(f"{receiver.atom}[{', '.join(argument(s) for s in subscripts)}]")
+
+
+_OPERATORS = {
+    "+": Precedence.SUM, "-": Precedence.SUM, "*": Precedence.PRODUCT, "/": Precedence.PRODUCT, "//": Precedence.PRODUCT,
+    "%": Precedence.PRODUCT, "@": Precedence.PRODUCT, "&": Precedence.BIT_AND, "^": Precedence.BIT_XOR, "|": Precedence.BIT_OR,
+    "==": Precedence.COMPARE, "!=": Precedence.COMPARE, "<": Precedence.COMPARE, "<=": Precedence.COMPARE,
+    ">": Precedence.COMPARE, ">=": Precedence.COMPARE, "and": Precedence.AND, "or": Precedence.OR,
+}  # fmt: skip
+
+
+def binary(left: Expression, operator: str, right: Expression) -> Expression:
+    """`left operator right`, with the parentheses that Python needs."""
+    if operator == "**":
+        return _power(left, right)
+    precedence = _OPERATORS[operator]
+    tighter = Precedence(precedence + 1)
+    first = left.within(tighter if precedence is Precedence.COMPARE else precedence)
+    return Expression(f"{first} {operator} {right.within(tighter)}", precedence)
+
+
+def _power(left: Expression, right: Expression) -> Expression:
+    base, exponent = left.within(Precedence.ATOM), right.within(Precedence.UNARY)
+    if base.startswith("-"):
+        base = f"({base})"
+    spaced = "**" if left.simple and right.simple and not base.startswith("(") else " ** "
+    return Expression(f"{base}{spaced}{exponent}", Precedence.POWER)
+
+
+def unary(operator: str, operand: Expression) -> Expression:
+    """`-x` or `~x`."""
+    inner = operand.within(Precedence.UNARY)
+    return Expression(f"{operator}{inner}" if not inner.startswith("-") else f"{operator}({inner})", Precedence.UNARY)
+
+
+def conditional(condition: Expression, yes: Expression, no: Expression) -> Expression:
+    """`yes if condition else no`."""
+    above = Precedence.OR
+    return Expression(f"{yes.within(above)} if {condition.within(above)} else {no.within(above)}", Precedence.CONDITIONAL)
+
+
+def sequence(items: Iterable[Argument], brackets: str = "()") -> Expression:
+    """A tuple, or a list with brackets `[]`."""
+    texts = [argument(i) for i in items]
+    comma = "," if brackets == "()" and len(texts) == 1 else ""
+    return Expression(f"{brackets[0]}{', '.join(texts)}{comma}{brackets[1]}")
+
+
+_SLICE_ATOM = re.compile(r"-?\w*")
+
+
+def slice_text(start: str = "", stop: str = "", step: str = "") -> str:
+    """`start:stop:step`, with the spaces that the formatter puts around the colons when a bound is more than a name or number."""
+    parts = [start, stop, step] if step else [start, stop]
+    if all(_SLICE_ATOM.fullmatch(p) for p in parts):
+        return ":".join(parts)
+    text = f"{start} : {stop}".strip() if stop or start else ":"
+    return f"{text} : {step}".strip() if step else text
+
+
+def quoted(text: str) -> str:
+    """A string literal in the formatter's preferred quotes; nothing in `text` can end it."""
+    body = repr(text + "\"'")[1:-4].replace("\\'", "'")  # repr with both quotes present chooses ' and escapes it
+    double, single = text.count('"'), text.count("'")
+    if double > single:
+        return "'" + body.replace("'", "\\'") + "'"
+    return '"' + body.replace('"', '\\"') + '"'
+
+
+def number_text(value: float) -> str:
+    """A Python literal of that value."""
+    if isinstance(value, bool | int):
+        return str(value)
+    if math.isnan(value):
+        return 'float("nan")'
+    if value in (float("inf"), float("-inf")):
+        return 'float("inf")' if value > 0 else 'float("-inf")'
+    return re.sub(r"e([+-])0*(\d)", lambda m: f"e{'-' if m[1] == '-' else ''}{m[2]}", repr(float(value)))
+
+
+def number(value: float) -> Expression:
+    """A literal as an expression."""
+    text = number_text(value)
+    return Expression(text, Precedence.UNARY if text.startswith("-") else Precedence.ATOM, scalar=True)
+
+
+# --- names -------------------------------------------------------------------------------------------------------------------
+
+_TAKEN = frozenset({*keyword.kwlist, *dir(builtins), "self"})
+
+
+def identifier(name: str) -> str:
+    """`name` as a Python identifier that is no keyword or builtin; at most 40 characters."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)[:40] or "x"
+    if text[0].isdigit():
+        text = f"_{text}"
+    return f"{text}_" if text in _TAKEN else text
+
+
+def snake_case(name: str) -> str:
+    """`SelfAttention` as `self_attention`, `Conv2d` as `conv2d`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def camel_case(name: str) -> str:
+    """`ln_f` as `LnF`; a name that starts with a capital stays."""
+    return name if name[:1].isupper() else "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+def singular(name: str) -> str:
+    """`blocks` as `block`; a name that is no plural gets `_i`."""
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("s", "")):
+        if name.endswith(ending) and len(name) > len(ending) + 1 and not name.endswith("ss"):
+            return name[: -len(ending)] + instead
+    return f"{name}_i"
+
+
+class Namespace:
+    """The names of one scope and of those around it."""
+
+    def __init__(self, taken: Iterable[str] = (), outer: Namespace | None = None) -> None:
+        self._own = set(taken)
+        self._outer = outer
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._own or (self._outer is not None and name in self._outer)
+
+    def new(self, wanted: str) -> str:
+        """`wanted` as an identifier that is still free, numbered where it is not; it is taken from then on."""
+        base = name = identifier(wanted)
+        count = 1
+        while name in self:
+            name = f"{base}_{count}"
+            count += 1
+        self._own.add(name)
+        return name
+
+
+# --- lines -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A logical line: `prefix`, an expression that may be broken over several lines, `comment` where there is room for it."""
+
+    indent: int
+    prefix: str
+    expression: Expression | None = None
+    suffix: str = ""
+    comment: str = ""
+
+    def indented(self, by: int) -> Line:
+        return replace(self, indent=self.indent + by)
+
+
+def fits(line: Line) -> bool:
+    """Whether the line, laid out, stays within WIDTH columns."""
+    return all(len(text) <= WIDTH for text in laid_out(line))
+
+
+def laid_out(line: Line) -> list[str]:
+    """The physical lines of a logical one."""
+    start = INDENT * line.indent
+    if line.expression is None:
+        text = (start + line.prefix).rstrip()
+        return [_commented(text, line.comment)]
+    text = f"{start}{line.prefix}{line.expression.text}{line.suffix}"
+    if len(text) <= WIDTH or not line.expression.arguments:
+        return [_commented(text, line.comment)]
+    return [
+        f"{start}{line.prefix}{line.expression.head}(",
+        *(f"{start}{INDENT}{a}," for a in line.expression.arguments),
+        _commented(f"{start}){line.suffix}", line.comment),
+    ]
+
+
+def _commented(text: str, comment: str) -> str:
+    return f"{text}  # {comment}" if comment and len(text) + len(comment) + 4 <= WIDTH else text
+
+
+def docstring(text: str, indent: int) -> list[Line]:
+    """A docstring; whatever stands in `text`, it stays one."""
+    safe = text.replace("\\", "\\\\").replace('"""', "'''")
+    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in safe.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    while lines and not lines[0]:
+        lines.pop(0)
+    if not lines:
+        return []
+    if lines[-1].endswith('"'):
+        lines[-1] += "."
+    if lines[0].startswith('"'):
+        lines[0] = f"'{lines[0][1:]}"
+    if len(lines) == 1 and len(lines[0]) + 6 + 4 * indent <= WIDTH:
+        return [Line(indent, f'"""{lines[0]}"""')]
+    return [Line(indent, f'"""{lines[0]}'), *(Line(indent, line) for line in lines[1:]), Line(indent, '"""')]
+
+
+def rendered(lines: Sequence[Line]) -> str:
+    """The text of a file."""
+    return "".join(f"{text}\n" for line in lines for text in laid_out(line))
