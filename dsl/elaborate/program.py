@@ -123,7 +123,7 @@ def chosen(unit: Unit, name: str | None) -> syntax.Module:
                 "DL0215",
                 f"no model in {source.name}",
                 Span(source, 0, 0),
-                help="the smallest one is `model Net(x: float[B, 4]) -> float[B, 2] { return x -> Linear(2) }`",
+                help="the smallest one is `model Net()(x: float[B, 4]) -> float[B, 2] { return x -> Linear(2) }`",
             )
         )
     return known[name] if name is not None else next(iter(known.values()))
