@@ -12,13 +12,11 @@ from contextlib import contextmanager
 from functools import cache
 from typing import cast
 
-import lark
-from lark.lexer import Lexer
-
 from dsl.build_tree import TreeBuilder
 from dsl.comments import attach
 from dsl.depth import too_deep
 from dsl.diagnostics import Diagnostic, SpecError
+from dsl.lalr import Automaton, UnexpectedToken, automaton
 from dsl.read_source import read_source, refuse_characters
 from dsl.source import Source, Span
 from dsl.syntax import Definition, Expr, File
@@ -36,20 +34,24 @@ def parse(source: Source) -> File:
     """The tree of a `.dl` file. SpecError carries all syntax errors found."""
     refuse_characters(source)
     with _collector_paused():
-        tokens = tokenize(source)
-        definitions: list[Definition] = []
-        errors = list(tokens.errors)
-        for words in tokens.definitions:
-            definition = _parse_definition(words, errors)
-            if definition is not None:
-                definitions.append(definition)
-            if len(errors) >= MAX_ERRORS:
-                break
-        if not errors:
-            errors.extend(too_deep(definitions))
-        if errors:
-            raise SpecError(sorted(errors, key=lambda error: error.span.start))
-        attach(definitions, tokens.keeper)
+        return _parse_file(source)
+
+
+def _parse_file(source: Source) -> File:
+    tokens = tokenize(source)
+    definitions: list[Definition] = []
+    errors = list(tokens.errors)
+    for words in tokens.definitions:
+        definition = _parse_definition(words, errors)
+        if definition is not None:
+            definitions.append(definition)
+        if len(errors) >= MAX_ERRORS:
+            break
+    if not errors:
+        errors.extend(too_deep(definitions))
+    if errors:
+        raise SpecError(sorted(errors, key=lambda error: error.span.start))
+    attach(definitions, tokens.keeper)
     return File(tuple(definitions), source, tokens.closing)
 
 
@@ -67,8 +69,8 @@ def parse_piece(start: str, tokens: Tokens, place: Span) -> object:
     if errors:
         raise SpecError(errors)
     try:
-        node = parser().parse(tokens.definitions[0], start=start)  # type: ignore[arg-type]
-    except lark.UnexpectedToken as error:
+        node = parser().parse(tokens.definitions[0], start=start)
+    except UnexpectedToken as error:
         raise SpecError(describe(error, tokens.definitions[0])) from None
     deep = too_deep([node])
     if deep:
@@ -87,28 +89,10 @@ _PIECE_NAMES = {
 }
 
 
-class _ReadyTokens(Lexer):
-    """The parser is given tokens, not text."""
-
-    def __init__(self, lexer_conf: object) -> None:
-        pass
-
-    def lex(self, lexer_state: list[Token], parser_state: object = None) -> Iterator[Token]:  # type: ignore[override]
-        return iter(lexer_state)
-
-
 @cache
-def parser() -> lark.Lark:
-    """The LALR(1) parser of grammar/dl.lark."""
-    return lark.Lark(
-        DL_GRAMMAR,
-        parser="lalr",
-        lexer=_ReadyTokens,
-        start=list(PIECES),
-        keep_all_tokens=True,
-        maybe_placeholders=False,
-        transformer=TreeBuilder(),  # type: ignore[arg-type]
-    )
+def parser() -> Automaton:
+    """The parser of grammar/dl.lark."""
+    return automaton(DL_GRAMMAR, PIECES, TreeBuilder())
 
 
 @contextmanager
@@ -130,11 +114,11 @@ def _parse_definition(words: list[Token], errors: list[Diagnostic]) -> Definitio
     first = True
     while words and len(errors) < MAX_ERRORS:
         try:
-            definition = parser().parse(words, start="definition")  # type: ignore[arg-type]
+            definition = parser().parse(words, start="definition")
             return None if bad else cast(Definition, definition)
-        except lark.UnexpectedToken as error:
+        except UnexpectedToken as error:
             found = [describe(error, words)]
-            place = _index(words, error.token)
+            place = error.index
         except SpecError as error:
             found = list(error.diagnostics)
             place = _index_at(words, found[0].span.start)
@@ -149,10 +133,6 @@ def _parse_definition(words: list[Token], errors: list[Diagnostic]) -> Definitio
         first = False
     del first
     return None
-
-
-def _index(words: list[Token], token: object) -> int:
-    return next((i for i, word in enumerate(words) if word is token), len(words))
 
 
 def _index_at(words: list[Token], offset: int) -> int:

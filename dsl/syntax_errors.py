@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import lark
-
 from dsl.diagnostics import Diagnostic
+from dsl.lalr import UnexpectedToken
 from dsl.source import Span
 from dsl.tokens import KEYWORDS, NOT_AVAILABLE, Token
 
@@ -38,30 +37,27 @@ _SPELLING = {
 }  # fmt: skip
 
 
-def describe(error: lark.UnexpectedToken, words: list[Token]) -> Diagnostic:
+def describe(error: UnexpectedToken, words: list[Token]) -> Diagnostic:
     """The diagnostic for an unexpected word among the words of a definition."""
-    found = error.token
-    ended = not isinstance(found, Token)
-    place = len(words) if ended else next(i for i, word in enumerate(words) if word is found)
+    place, expected = error.index, error.expected
+    found = words[place] if place < len(words) else None
     before = words[place - 1] if place else None
-    expected: set[str] = error.interactive_parser.accepts() if error.interactive_parser else set(error.expected)
-    end = words[-1].span
-    if isinstance(found, Token):
+    if found is not None:
         special = _special(found, before, words, place, expected)
         if special is not None:
             return special
-    at_end = ended or (isinstance(found, Token) and found.type == "_NEWLINE")
+    at_end = found is None or found.type == "_NEWLINE"
     if before is not None and (at_end or "_NEWLINE" in expected or "$END" in expected):
         after = Span(before.source, before.end, before.end)
         if at_end:
             return Diagnostic("DL0102", _sentence(before, expected), after)
-        assert isinstance(found, Token)
+        assert found is not None
         return Diagnostic("DL0102", "expected the end of the statement", after, help=_why_not_ended(found, words, place))
-    return Diagnostic("DL0101", _sentence(before, expected), found.span if isinstance(found, Token) else end, _found(found))
+    return Diagnostic("DL0101", _sentence(before, expected), words[min(place, len(words) - 1)].span, _found(found))
 
 
-def _found(found: object) -> str:
-    if not isinstance(found, Token) or found.type == "_NEWLINE":
+def _found(found: Token | None) -> str:
+    if found is None or found.type == "_NEWLINE":
         return ""
     if found.value in KEYWORDS:
         return f"`{found.value}` is a reserved word"

@@ -72,24 +72,43 @@ _KEYWORD_TYPES = {word: word.upper() for word in KEYWORDS}
 
 _CLOSERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE", "_REPEAT_OPEN": "RBRACE"}
 
-_WORD, _NUMBER, _OPERATOR, _BRACKET, _STRING, _NEWLINE, _COMMENT, _OTHER = range(1, 9)
-_SCANNER = re.compile(
-    r"""[ \t]*(?:
-      ([^\W\d]\w*)
-    | ([0-9](?:[eE][+-](?=[0-9])|\w|\.(?!\.))*)
-    | (->|\.\.\.|[=!<>]=|//|\*\*|[<>=+\-*/%@,:.])
-    | ([()\[\]{}])
-    | ("(?:[^"\\\n]|\\[^\n])*")
-    | (\r?\n)
-    | \#([^\r\n]*)
-    | ([^\ \t])
-    )""",
-    re.VERBOSE,
+_PIECES = re.compile(
+    r"""[ \t]+
+    | [^\W\d]\w*
+    | [0-9](?:[eE][+-](?=[0-9])|\w|\.(?!\.))*
+    | ->|\.\.\.|[=!<>]=|//|\*\*|[<>=+\-*/%@,:.()\[\]{}]
+    | "(?:[^"\\\n]|\\[^\n])*"
+    | \r?\n
+    | \#[^\r\n]*
+    | .""",
+    re.VERBOSE | re.DOTALL,
 )
+"""Cuts any text into pieces without a gap between them."""
 _QUOTED = re.compile("[“”„«‘’'`][^“”»‘’'`\\n]*[“”»‘’'`]")
+_QUOTES = frozenset("\"'“”„«‘’`")
 MAX_DIGITS = 30
 _INTEGER = re.compile(r"(?:0|[1-9](?:_?[0-9])*)\Z")
 _FLOAT = re.compile(r"[0-9](?:_?[0-9])*(?:\.(?:[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)\Z")
+
+
+# Pieces that are no tokens yet, beside the terminals of the grammar.
+_SPACE, _NEWLINE, _COMMENT, _NUMBER, _FOREIGN, _OTHER = "", "newline", "comment", "number", "foreign", "other"
+_KNOWN = {**_OPERATORS, **_KEYWORD_TYPES, " ": _SPACE, "  ": _SPACE, "\n": _NEWLINE, "\r\n": _NEWLINE}
+_BRACKETS = frozenset({"LPAR", "RPAR", "LSQB", "RSQB", "LBRACE", "RBRACE"})
+_PLAIN = {*_OPERATORS.values(), *_KEYWORD_TYPES.values(), "NAME", "INTEGER", "STRING"} - _BRACKETS - {"ELSE"}
+
+
+def _kind(piece: str) -> str:
+    first = piece[0]
+    if first in " \t":
+        return _SPACE
+    if first == "#":
+        return _COMMENT
+    if first in "0123456789":
+        return "INTEGER" if len(piece) <= MAX_DIGITS and _INTEGER.match(piece) else _NUMBER
+    if first.isidentifier():
+        return "NAME" if piece.isascii() else _FOREIGN
+    return "STRING" if first == '"' and len(piece) > 1 else _OTHER
 
 
 def tokenize(source: Source) -> Tokens:
@@ -137,14 +156,21 @@ class _Tokenizer:
 
     def _read(self) -> None:
         keeper, text, source, offset = self.keeper, self.text, self.source, self.offset
-        newlines = 0
+        types = dict(_KNOWN)
+        end = skip_to = newlines = 0
         fresh = True  # no token on this line yet
-        skip_to = 0
-        for match in _SCANNER.finditer(text):
-            kind = match.lastindex
-            assert kind is not None
-            start, end = match.span(kind)
-            if start < skip_to:
+        for piece in _PIECES.findall(text):
+            start = end
+            end += len(piece)
+            kind = types.get(piece)
+            if kind is None:
+                kind = types[piece] = _kind(piece)
+            if kind == _SPACE or start < skip_to:
+                continue
+            if kind in _PLAIN and not fresh and keeper.statement is not None:  # most tokens
+                newlines = 0
+                if not self.broken:
+                    self.tokens.append(Token(kind, piece, source, start + offset, end + offset))
                 continue
             if kind == _NEWLINE:
                 newlines += 1
@@ -154,40 +180,32 @@ class _Tokenizer:
                 continue
             if kind == _COMMENT:
                 newlines = 0
-                self._comment(match[kind].rstrip(), fresh)
+                self._comment(piece[1:].rstrip(), fresh)
                 continue
-            if kind == _WORD:
-                value = match[kind]
-                type_ = _KEYWORD_TYPES.get(value, "NAME")
-                if not value.isascii():
-                    end = skip_to = self._foreign_word(start, end)
-            elif kind == _OPERATOR or kind == _BRACKET:
-                value = match[kind]
-                type_ = _OPERATORS.get(value, "")
+            stop = end
+            if kind == _FOREIGN:
+                stop = skip_to = self._foreign_word(start, end)
+                kind = "NAME"
             elif kind == _NUMBER:
-                value = match[kind]
-                type_, value = self._number(value, start)
-            elif kind == _STRING:
-                value = match[kind]
-                type_ = "STRING"
-            else:
-                value = '""'
-                end = skip_to = self._other(start)
-                type_ = "STRING" if text[start] in "\"'“”„«‘’`" else ""
-            if type_:
-                token = Token(type_, value, source, start + offset, end + offset)
-                if fresh:
-                    self._begin_line(token)
-                    fresh = False
-                elif keeper.statement is None:
-                    self._begin_statement(token)
-                newlines = 0
-                if kind == _BRACKET:
-                    self._bracket(token)
-                elif type_ == "ELSE":
-                    keeper.reopen()
-                if not self.broken:
-                    self.tokens.append(token)
+                kind, piece = self._number(piece, start)
+            elif kind == _OTHER:
+                stop = skip_to = self._other(start)
+                if piece not in _QUOTES:
+                    continue
+                kind, piece = "STRING", '""'
+            token = Token(kind, piece, source, start + offset, stop + offset)
+            if fresh:
+                self._begin_line(token)
+                fresh = False
+            elif keeper.statement is None:
+                self._begin_statement(token)
+            newlines = 0
+            if kind in _BRACKETS:
+                self._bracket(token)
+            elif kind == "ELSE":
+                keeper.reopen()
+            if not self.broken:
+                self.tokens.append(token)
 
     # --- lines and statements
 
@@ -311,7 +329,7 @@ class _Tokenizer:
 
     def _foreign_word(self, start: int, end: int) -> int:
         """Refuse a name with letters beyond ASCII; combining marks belong to the word."""
-        while end < len(self.text) and (self.text[end].isalnum() or unicodedata.category(self.text[end]).startswith("M")):
+        while end < len(self.text) and (self.text[end].isalnum() or self.text[end] == "_" or unicodedata.category(self.text[end]).startswith("M")):
             end += 1
         self.result.errors.append(text_errors.foreign_name(Span(self.source, start + self.offset, end + self.offset)))
         return end
