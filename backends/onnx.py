@@ -19,7 +19,7 @@ from backends.onnx_layers import BODIES, LAYERS, Layer
 from backends.onnx_rows import ROWS
 from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
-from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, Refused, tensor
+from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, Refused, fill
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import format_dim
 from dsl.ir import Call, Constraint, Graph, Node, Program, Value
@@ -189,27 +189,26 @@ def cannot(node: Node, reason: str) -> SpecError:
 # --- the model --------------------------------------------------------------------------------------------------------------------
 
 
-def _initializer(weight: Weight, dtype: DType, weights: Arrays) -> TensorProto:
+def _value(weight: Weight, weights: Arrays) -> np.ndarray:
+    """The array that an initializer holds."""
     parts = []
     for path in weight.paths:
         if path not in weights:
             raise SpecError(Diagnostic("DL0711", f"there is no value for the parameter `{path}`", help="an ONNX file carries its weights"))
-        parts.append(weights[path])
+        parts.append(np.asarray(weights[path]))
     if weight.scale != 1.0:
-        parts[0] = (np.asarray(parts[0], np.float64) * weight.scale).astype(np.asarray(parts[1]).dtype)
-    return tensor(weight.name, parts[0] if len(parts) == 1 else np.concatenate(parts), dtype, weight.transposed)
+        parts[0] = (parts[0].astype(np.float64) * weight.scale).astype(parts[0].dtype)
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return whole.T if weight.transposed else whole
 
 
-def _initializers(body: Body, weights: Arrays) -> tuple[list[TensorProto], list[NodeProto]]:
-    """Weights as they are read, and the transpositions of those that are read both ways, which are stored once."""
-    stored, turned = [], []
-    for weight, dtype in body.weights.items():
-        plain = weight._replace(transposed=False)
-        if weight.transposed and plain in body.weights:
-            turned.append(helper.make_node("Transpose", [plain.name], [weight.name], name=weight.name, perm=[1, 0]))
-        else:
-            stored.append(_initializer(weight, dtype, weights))
-    return stored, turned
+def _turned(body: Body) -> dict[Weight, NodeProto]:
+    """Transpositions of the weights that are read both ways, which are stored once."""
+    return {
+        weight: helper.make_node("Transpose", [plain.name], [weight.name], name=weight.name, perm=[1, 0])
+        for weight in body.weights
+        if weight.transposed and (plain := weight._replace(transposed=False)) in body.weights
+    }
 
 
 def _value_info(name: str, t: TensorType) -> ValueInfoProto:
@@ -260,7 +259,7 @@ class OnnxBackend:
             raise SpecError(Diagnostic("DL0712", f"opset {opset} is not supported; opsets {known} are"), exit_code=2)
         model = self.model(program, options, opset, weights)
         stored = model.graph.initializer
-        if sum(len(t.raw_data) for t in stored) <= EXTERNAL_ABOVE:
+        if sum(value.nbytes for value in map(np.asarray, weights.values())) <= EXTERNAL_ABOVE:
             return Artifact(".onnx", model.SerializeToString(deterministic=True))
         file = f"{program.name}.onnx.data"
         data = _external([t for t in stored if len(t.raw_data) >= _ALIGNMENT], file)
@@ -275,14 +274,14 @@ class OnnxBackend:
         inputs = _bound_inputs(body, graph)
         outputs = [body.reserve(name) for name in graph.outputs]
         nodes = _finished(body, emitter.walk(body, graph, inputs, "", {}), outputs)
-        stored, turned = _initializers(body, weights)
+        turned = _turned(body)
         assert body.constants is not None
         made = helper.make_graph(
-            [*turned, *nodes],
+            [*turned.values(), *nodes],
             program.name,
             [_value_info(x.name, graph.type(v)) for x, v in zip(inputs, graph.inputs.values(), strict=True)],
             [_value_info(name, graph.type(v)) for name, v in zip(outputs, graph.outputs.values(), strict=True)],
-            [*stored, *body.constants.values()],
+            list(body.constants.values()),
             doc_string=graph.doc or None,
         )
         imports = [helper.make_opsetid("", opset), *([helper.make_opsetid(DOMAIN, 1)] if emitter.protos else [])]
@@ -292,6 +291,9 @@ class OnnxBackend:
         )  # fmt: skip
         described = {"model": program.name, "entry": graph.entry, "spec": options.source}
         described["require"] = "; ".join(map(_told, graph.constraints))
+        for weight, dtype in body.weights.items():
+            if weight not in turned:
+                fill(model.graph.initializer.add(), weight.name, _value(weight, weights), dtype)
         helper.set_model_props(model, {k: v for k, v in described.items() if v})
         return model
 

@@ -96,9 +96,17 @@ def as_array(value: np.ndarray, dtype: DType) -> np.ndarray:
     return np.where(np.isnan(np.asarray(value, np.float32)), np.uint32(0x7FC0), rounded).astype(np.uint16)
 
 
-def tensor(name: str, value: np.ndarray, dtype: DType, transposed: bool = False) -> TensorProto:
-    """A TensorProto of that element type. `transposed` exchanges the two axes of a matrix."""
+def tensor(name: str, value: np.ndarray, dtype: DType) -> TensorProto:
+    """A TensorProto of that element type."""
+    proto = TensorProto()
+    fill(proto, name, value, dtype)
+    return proto
+
+
+def fill(proto: TensorProto, name: str, value: np.ndarray, dtype: DType) -> None:
+    """Make `proto` hold that array. Weights are filled in where they stay: a TensorProto that moves is copied."""
     array = as_array(value, dtype)
-    if transposed:
-        array = array.T
-    return TensorProto(name=name, data_type=ELEMENT[dtype], dims=array.shape, raw_data=array.tobytes())
+    proto.name = name
+    proto.data_type = ELEMENT[dtype]
+    proto.dims.extend(array.shape)
+    proto.raw_data = array.tobytes()
