@@ -185,7 +185,14 @@ def check_constraints(graph: Graph, sizes: Mapping[str, int]) -> None:
 
 def holds(constraint: Constraint, sizes: Mapping[str, int]) -> bool:
     left, right = evaluate_dim(constraint.left, sizes), evaluate_dim(constraint.right, sizes)
-    relations = {"==": left == right, "!=": left != right, "<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}
+    relations = {
+        "==": left == right,
+        "!=": left != right,
+        "<": left < right,
+        "<=": left <= right,
+        ">": left > right,
+        ">=": left >= right,
+    }
     return relations[constraint.relation]
 
 
@@ -220,7 +227,9 @@ class ReferenceBackend:
 
     def emit(self, program: Program, options: EmitOptions, weights: Arrays | None = None) -> Artifact:
         raise SpecError(
-            Diagnostic("DL0702", "the reference computes, and writes no program", help="use `dslc run`, or compile to torch, jax or onnx"),
+            Diagnostic(
+                "DL0702", "the reference computes, and writes no program", help="use `dslc run`, or compile to torch, jax or onnx"
+            ),
             exit_code=2,
         )
 

@@ -79,7 +79,14 @@ class Builder:
 
 def numpy_dtype(dtype: DType) -> np.dtype:
     """The NumPy element type that holds a constant of `dtype`."""
-    names = {DType.F16: "float16", DType.F32: "float32", DType.F64: "float64", DType.BOOL: "bool", DType.I8: "int8", DType.U8: "uint8"}
+    names = {
+        DType.F16: "float16",
+        DType.F32: "float32",
+        DType.F64: "float64",
+        DType.BOOL: "bool",
+        DType.I8: "int8",
+        DType.U8: "uint8",
+    }
     return np.dtype(names.get(dtype) or {DType.I32: "int32", DType.I64: "int64", DType.BF16: "float32"}[dtype])
 
 
@@ -112,7 +119,7 @@ def checked_attributes(
         elif attribute.default is REQUIRED:
             raise OpError(f"`{card.name}` needs `{attribute.name}`", code="DL0203")
         else:
-            values[attribute.name] = attribute.default  # type: ignore[assignment]
+            values[attribute.name] = attribute.default
     for name in given:
         if name not in values:
             values[name] = given[name]
@@ -143,7 +150,9 @@ def checked(card: Card | Sugar, attribute: Attribute, value: AttributeValue, ran
             return value
         case Form.INTS if isinstance(value, str) and attribute.choices:
             if value not in attribute.choices:
-                raise OpError(f"`{name}` is a number, a list or one of {', '.join(attribute.choices)}, not {value!r}", name, code="DL0402")
+                raise OpError(
+                    f"`{name}` is a number, a list or one of {', '.join(attribute.choices)}, not {value!r}", name, code="DL0402"
+                )
             return value
         case Form.INTS if _ints(value):
             _each_in_range(card, attribute, value)
@@ -160,7 +169,9 @@ def checked(card: Card | Sugar, attribute: Attribute, value: AttributeValue, ran
             return value
         case _:
             raise OpError(
-                f"`{name}` of `{card.name}` is {_article(attribute.form.value)}, not {describe_static(value)}", name, code="DL0401"
+                f"`{name}` of `{card.name}` is {_article(attribute.form.value)}, not {describe_static(value)}",
+                name,
+                code="DL0401",
             )
 
 

@@ -221,7 +221,7 @@ def _reduced(a: Expr, b: int) -> Dim:
                 others = a - Expr({monomial: 1})
                 return _floordiv(inner.numerator + inner.denominator * others, inner.denominator * b)
     low, high = _bounds(a)
-    if 0 <= low and high < b:
+    if low >= 0 and high < b:
         return 0
     return Expr({((FloorDiv(a, b), 1),): 1})
 
@@ -240,7 +240,7 @@ def _floordiv_symbolic(a: Dim, b: Expr) -> Dim:
                 rest[monomial] = k
         remaining = _made(rest)
         low, high = _bounds(remaining)
-        if remaining == 0 or low >= 0 and high < _bounds(b)[0]:
+        if remaining == 0 or (low >= 0 and high < _bounds(b)[0]):
             return _made(exact)
         return _made(exact) + Expr({((FloorDiv(remaining, b), 1),): 1})
     if isinstance(a, Expr) and a.terms.keys() == b.terms.keys():

@@ -26,7 +26,7 @@ class Value(NamedTuple):
     """Result `index` of the node with the id `node`."""
 
     node: int
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # a result's index, not tuple.index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ class Graph:
     """Nodes in a stable order (the order of their making), inputs, outputs and what is owned.
 
     `definition` is the name of the module or function in the spec, `entry` the entry point, `hyper` its hyper-parameters as given or
-    defaulted, `kind` one of "model", "module", "fn", "body" (the anonymous body of a `repeat`).
+    defaulted (functions and layers by name), `kind` one of "model", "module", "fn", "body" (the anonymous body of a `repeat`).
     """
 
     def __init__(self, definition: str, entry: str = "forward", kind: str = "module", span: Span = NOWHERE) -> None:
@@ -125,7 +125,7 @@ class Graph:
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
         self.axis_names: dict[str, tuple[str | None, ...]] = {}
-        self._graph = nx.DiGraph()
+        self._graph: nx.DiGraph[int] = nx.DiGraph()
         self._nodes: dict[int, Node] = {}
         self._next = 0
 
@@ -153,7 +153,7 @@ class Graph:
         return (n for n in self if n.target is not None)
 
     @property
-    def networkx(self) -> nx.DiGraph:
+    def networkx(self) -> nx.DiGraph[int]:
         """The data flow as a networkx graph: node ids, with the Node as attribute `node`. Treat it as read-only."""
         return self._graph
 

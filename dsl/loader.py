@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from dsl import syntax
@@ -184,7 +184,7 @@ def library_index() -> dict[str, Path]:
     return index
 
 
-@lru_cache(maxsize=None)
+@cache
 def library_unit(path: Path) -> Unit:
     """A parsed file of the library."""
     source = Source(f"dsl/lib/{path.name}", path.read_text(encoding="utf-8"))

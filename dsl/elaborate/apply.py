@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsl import syntax
@@ -124,9 +124,7 @@ class Applier:
             frame.graph.set_name(result.value, stage.label)
         return result
 
-    def _apply_placed(
-        self, frame: Frame, layer: Layer | RepeatLayer, stage: syntax.Stage, given: tuple[Given, ...]
-    ) -> object:
+    def _apply_placed(self, frame: Frame, layer: Layer | RepeatLayer, stage: syntax.Stage, given: tuple[Given, ...]) -> object:
         instance = self.place(frame, layer, stage.label, stage.span)
         results = self.apply(frame, instance, "forward", given, stage.target.span)
         return next(iter(results.tensors.values())) if len(results.tensors) == 1 else results
@@ -141,9 +139,7 @@ class Applier:
         instance.used = True
         return self.context.instantiator.apply(frame, instance, entry, given, span)
 
-    def evaluated(
-        self, frame: Frame, arguments: Sequence[syntax.Argument], before: tuple[Given, ...] = ()
-    ) -> tuple[Given, ...]:
+    def evaluated(self, frame: Frame, arguments: Sequence[syntax.Argument], before: tuple[Given, ...] = ()) -> tuple[Given, ...]:
         """Written arguments, evaluated, after those that a pipeline puts in front."""
         given = list(before)
         named = False
@@ -269,7 +265,7 @@ class Applier:
     def _check_names(self, card: Card | Sugar, attributes: dict[str, Given], signature: str) -> None:
         if isinstance(card, Sugar) and card.extra_sizes:
             return
-        known = [a.name for a in (*card.operands, *card.attributes)]
+        known = [*(o.name for o in card.operands), *(a.name for a in card.attributes)]
         for name, g in attributes.items():
             if name not in known:
                 near = did_you_mean(name, known)
@@ -305,7 +301,9 @@ class Applier:
             return Given(resolve_axis(frame, first, expression), given.span)
         assert isinstance(expression, syntax.ListExpr | syntax.TupleExpr)
         axes = [
-            resolve_axis(frame, first, item) if isinstance(item, syntax.Name) and item.id in frame.dims else self.context.evaluate(frame, item)
+            resolve_axis(frame, first, item)
+            if isinstance(item, syntax.Name) and item.id in frame.dims
+            else self.context.evaluate(frame, item)
             for item in expression.items
         ]
         return Given(tuple(axes), given.span)
@@ -315,7 +313,7 @@ class Applier:
         frame: Frame,
         op: str,
         operands: Sequence[object],
-        attributes: dict[str, AttributeValue],
+        attributes: Mapping[str, AttributeValue],
         span: Span,
         spans: tuple[Span, ...] = (),
         blame: dict[str, Span] | None = None,
@@ -384,7 +382,9 @@ class Applier:
             title, text = f"shapes do not match in `{_short(span.text)}`", title
         unique = tuple({(x.span, x.text): x for x in labels if x.span != span}.values())
         return SpecError(
-            Diagnostic(problem.code, title, place or span, text=text, labels=unique, notes=tuple(dict.fromkeys(notes)), help=problem.help)
+            Diagnostic(
+                problem.code, title, place or span, text=text, labels=unique, notes=tuple(dict.fromkeys(notes)), help=problem.help
+            )
         )
 
     # --- sugar and indexing ---
@@ -462,5 +462,3 @@ class Applier:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "..."
-
-

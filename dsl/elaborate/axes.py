@@ -50,7 +50,7 @@ def result_names(op: str, operands: list[Tensor], rank: int, attributes: Attribu
         return (None,) * rank
     first = max(operands, key=lambda t: len(t.names)).names
     if op == "permute":
-        return tuple(operands[0].names[int(i)] for i in attributes["order"])  # type: ignore[union-attr, arg-type, call-overload]
+        return tuple(operands[0].names[int(i)] for i in attributes["order"])  # type: ignore[union-attr, arg-type]
     if op in _FORGETFUL:
         return (None,) * rank
     if op == "matmul":

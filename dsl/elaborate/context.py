@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dsl import syntax
+from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.elaborate.values import POISON
 from dsl.ir import Graph
@@ -33,13 +34,15 @@ MOST_NODES = 2_000_000
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """One elaboration. `graphs` holds every instantiation; `open` those in progress, to find recursion."""
+    """One elaboration. `graphs` holds every instantiation; `open` those in progress, to find recursion;
+    `initializing` counts the declarations whose initial value is being evaluated; `scratch` takes what static expressions build."""
 
     float_type: DType
     warnings: list[Diagnostic] = field(default_factory=list)
     graphs: dict[object, Graph] = field(default_factory=dict)
     open: list[tuple[object, str, Span]] = field(default_factory=list)
     initializing: int = 0
+    scratch: Builder | None = None
     evaluator: Evaluator = field(init=False)
     applier: Applier = field(init=False)
     executor: Executor = field(init=False)

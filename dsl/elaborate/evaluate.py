@@ -21,7 +21,6 @@ from dsl.elaborate.values import (
     Instance,
     Layer,
     LayerType,
-    Method,
     Poison,
     RepeatLayer,
     Results,
@@ -32,7 +31,6 @@ from dsl.elaborate.values import (
 )
 from dsl.ir import Constraint, Value
 from dsl.loader import Unit, library_definition, library_index
-from dsl.ops.card import OpError
 from dsl.ops.registry import CARDS
 from dsl.ops.sugar import SUGARS
 from dsl.source import Span
@@ -140,7 +138,9 @@ class Evaluator:
             if same is not None:
                 return error("DL0202", f"unknown layer `{name}`", span, help=f"did you mean the function `{same}`?")
         else:
-            same = next((f for f in [*frame.unit.names, *library_index()] if f[:1].isupper() and f.lower() == name.replace("_", "")), None)
+            same = next(
+                (f for f in [*frame.unit.names, *library_index()] if f[:1].isupper() and f.lower() == name.replace("_", "")), None
+            )
             if same is not None:
                 return error("DL0202", f"unknown function `{name}`", span, help=f"did you mean the layer `{same}`?")
         return unknown_name(name, span, [*frame.visible(), *functions])
@@ -204,7 +204,11 @@ class Evaluator:
         assert isinstance(expression, syntax.Repeat)
         count = self.evaluate(frame, expression.count)
         if not isinstance(count, int) or isinstance(count, bool):
-            raise error("DL0407", f"`repeat` takes an integer that is known when the graph is made, not {describe(count)}", expression.count.span)
+            raise error(
+                "DL0407",
+                f"`repeat` takes an integer that is known when the graph is made, not {describe(count)}",
+                expression.count.span,
+            )
         if not 0 <= count <= 1_000_000:
             raise error("DL0603", f"`repeat` makes 0 to 1000000 copies, not {count}", expression.count.span)
         return RepeatLayer(count, expression.body, expression.span)
@@ -212,7 +216,11 @@ class Evaluator:
     def _type(self, frame: Frame, expression: syntax.Expr) -> object:
         assert isinstance(expression, syntax.TypeExpr)
         if not frame.in_test or expression.dims is None:
-            raise error("DL0408", f"the type `{expression.name}[...]` stands for an example input, which only a `test` has", expression.span)
+            raise error(
+                "DL0408",
+                f"the type `{expression.name}[...]` stands for an example input, which only a `test` has",
+                expression.span,
+            )
         return self.context.instantiator.example(frame, expression)
 
     # --- members and indices ---
@@ -318,7 +326,9 @@ class Evaluator:
                 return result
             if not _mixes_sizes(left, right):
                 raise error("DL0404", f"`{operator}` does not apply to {describe(left)} and {describe(right)}", expression.span)
-        return self.primitive(frame, OPERATORS[operator], [left, right], expression.span, (expression.left.span, expression.right.span))
+        return self.primitive(
+            frame, OPERATORS[operator], [left, right], expression.span, (expression.left.span, expression.right.span)
+        )
 
     def _static_arithmetic(self, expression: syntax.Binary, left: object, right: object) -> object:
         try:
@@ -337,7 +347,9 @@ class Evaluator:
                 return left if right else False
             if isinstance(right, Condition):
                 return Condition(left.constraints + right.constraints)
-        raise error("DL0404", f"`{expression.operator}` does not apply to {describe(left)} and {describe(right)}", expression.span)
+        raise error(
+            "DL0404", f"`{expression.operator}` does not apply to {describe(left)} and {describe(right)}", expression.span
+        )
 
     def _comparison(self, frame: Frame, expression: syntax.Expr) -> object:
         assert isinstance(expression, syntax.Comparison)
@@ -411,9 +423,7 @@ class Evaluator:
 
     # --- tensors out of static values ---
 
-    def primitive(
-        self, frame: Frame, op: str, operands: list[object], span: Span, spans: tuple[Span, ...] = ()
-    ) -> Tensor:
+    def primitive(self, frame: Frame, op: str, operands: list[object], span: Span, spans: tuple[Span, ...] = ()) -> Tensor:
         """Apply a primitive with one result to values, turning static ones into tensors."""
         return self.context.applier.primitive(frame, op, operands, {}, span, spans)[0]
 
@@ -446,7 +456,10 @@ class Evaluator:
         if dtype.is_int:
             if isinstance(value, float):
                 raise error(
-                    "DL0414", f"the number {value:g} does not go with an integer tensor ({dtype})", span, help="cast the tensor: `cast(x, float)`"
+                    "DL0414",
+                    f"the number {value:g} does not go with an integer tensor ({dtype})",
+                    span,
+                    help="cast the tensor: `cast(x, float)`",
                 )
             info = np.iinfo(numpy_dtype(dtype))
             if not info.min <= value <= info.max:
@@ -514,5 +527,3 @@ def compare_sizes(operator: str, a: Dim, b: Dim, span: Span) -> object:
         case _:
             decided = dim_le(b + 1, a)
     return decided if decided is not None else Condition((Constraint(a, operator, b, "", span),))
-
-

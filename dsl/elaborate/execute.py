@@ -44,9 +44,11 @@ class Executor:
         """Run statements. A wrong one poisons the names it would bind; all that are wrong are reported together."""
         errors: list[Diagnostic] = []
         failed = False
-        for statement in statements:
+        for i, statement in enumerate(statements):
             if frame.returned is not None:
-                raise error("DL0501", "nothing after `return` is reached", statement.span)
+                if isinstance(statements[i - 1], syntax.Return):
+                    raise error("DL0501", "nothing after `return` is reached", statement.span)
+                break
             try:
                 self._statement(statement, frame)
             except SpecError as problem:
@@ -101,14 +103,23 @@ class Executor:
         known = frame.names.get(pattern.id)
         if known is not None and isinstance(known.value, Instance):
             raise SpecError(
-                Diagnostic("DL0206", f"`{pattern.id}` is a layer here", pattern.span, labels=(Label(known.span, "declared here"),))
+                Diagnostic(
+                    "DL0206", f"`{pattern.id}` is a layer here", pattern.span, labels=(Label(known.span, "declared here"),)
+                )
             )
         if frame.in_test or known is None or known.value is not value:
             self._warn_unread(frame, pattern.id, known)
             frame.bind(pattern.id, value, pattern.span, watched=watched)
 
     def _warn_unread(self, frame: Frame, name: str, known: Binding | None) -> None:
-        if known is not None and known.watched and not known.read and not frame.unit.library and not frame.loops and not frame.branches:
+        if (
+            known is not None
+            and known.watched
+            and not known.read
+            and not frame.unit.library
+            and not frame.loops
+            and not frame.branches
+        ):
             self.context.warn("DL1001", f"`{name}` is bound again before anything reads it", known.span)
 
     @_statement.register
@@ -127,10 +138,17 @@ class Executor:
     def _(self, statement: syntax.TensorDecl, frame: Frame) -> None:
         name, span = statement.name, statement.name_span
         if frame.graph.kind == "fn":
-            raise error("DL0503", f"a function owns nothing: it cannot declare a {statement.kind}", statement.span, help="make it a `module`")
+            raise error(
+                "DL0503",
+                f"a function owns nothing: it cannot declare a {statement.kind}",
+                statement.span,
+                help="make it a `module`",
+            )
         if name in frame.graph.parameters or name in frame.children:
             first = frame.graph.parameters[name].span if name in frame.graph.parameters else frame.children[name]
-            raise SpecError(Diagnostic("DL0502", f"`{name}` is declared twice", span, labels=(Label(first, "first declared here"),)))
+            raise SpecError(
+                Diagnostic("DL0502", f"`{name}` is declared twice", span, labels=(Label(first, "first declared here"),))
+            )
         type_ = self.declared_type(frame, statement.type)
         initial = self._initial(frame, statement)
         frame.graph.parameters[name] = Parameter(name, type_, initial, statement.kind == "param", span)
@@ -140,7 +158,12 @@ class Executor:
     def declared_type(self, frame: Frame, expression: syntax.TypeExpr) -> TensorType:
         """The type of a parameter: all its sizes are numbers."""
         if expression.dims is None:
-            raise error("DL0419", f"a tensor's type has brackets: `{expression.name}[...]`", expression.span, help=f"a scalar is `{expression.name}[]`")
+            raise error(
+                "DL0419",
+                f"a tensor's type has brackets: `{expression.name}[...]`",
+                expression.span,
+                help=f"a scalar is `{expression.name}[]`",
+            )
         dtype = self.dtype(expression)
         shape: list[int] = []
         for item in expression.dims:
@@ -165,13 +188,18 @@ class Executor:
         found = next((d for d in DType if str(d) == expression.name), None)
         if found is None and expression.name != "int":
             names = ", ".join(["float", "int", *map(str, DType)])
-            raise error("DL0420", f"there is no element type `{expression.name}`", expression.span, help=f"the element types are {names}")
+            raise error(
+                "DL0420", f"there is no element type `{expression.name}`", expression.span, help=f"the element types are {names}"
+            )
         return found or DType.I64
 
     def _initial(self, frame: Frame, statement: syntax.TensorDecl) -> Initializer:
         if statement.initial is None:
             raise error(
-                "DL0508", f"`{statement.name}` needs an initial value", statement.span, help=f"{statement.kind} {statement.name}: ... = zeros"
+                "DL0508",
+                f"`{statement.name}` needs an initial value",
+                statement.span,
+                help=f"{statement.kind} {statement.name}: ... = zeros",
             )
         self.context.initializing += 1
         try:
@@ -190,7 +218,9 @@ class Executor:
             case Sugar() if value.name in ("zeros", "ones"):
                 return Initializer("constant", {"value": float(value.name == "ones")})
             case _:
-                raise error("DL0421", f"an initial value is an initialiser or a number, not {describe(value)}", statement.initial.span)
+                raise error(
+                    "DL0421", f"an initial value is an initialiser or a number, not {describe(value)}", statement.initial.span
+                )
 
     @_statement.register
     def _(self, statement: syntax.Update, frame: Frame) -> None:
@@ -242,7 +272,12 @@ class Executor:
         frame.mode = "both"
         in_inference = frame.names
         if returned is not None or frame.returned is not None:
-            raise error("DL0512", "`return` stands outside `if training`", statement.span, help="bind a name in both branches and return it after")
+            raise error(
+                "DL0512",
+                "`return` stands outside `if training`",
+                statement.span,
+                help="bind a name in both branches and return it after",
+            )
         frame.names = self._merged(frame, before, in_training, in_inference, statement.span)
 
     def _merged(
@@ -308,7 +343,9 @@ class Executor:
                 for c in value.constraints:
                     require(frame, Constraint(c.left, c.relation, c.right, message, statement.span))
             case Tensor():
-                raise error("DL0413", "`require` is decided before the model runs, and this is a tensor", statement.condition.span)
+                raise error(
+                    "DL0413", "`require` is decided before the model runs, and this is a tensor", statement.condition.span
+                )
             case _:
                 raise error("DL0404", f"a condition is true or false, not {describe(value)}", statement.condition.span)
 
@@ -345,8 +382,9 @@ def require(frame: Frame, constraint: Constraint) -> None:
 
 def static_frame(unit: Unit, context: Context) -> Frame:
     """A frame for expressions that stand outside any graph: defaults and constants."""
-    graph = Graph("<static>")
-    return Frame(graph, Builder(graph, context.float_type), unit)
+    if context.scratch is None:
+        context.scratch = Builder(Graph("<static>"), context.float_type)
+    return Frame(context.scratch.graph, context.scratch, unit)
 
 
 def _bound_names(statement: syntax.Statement) -> list[str]:

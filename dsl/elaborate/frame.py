@@ -51,6 +51,7 @@ class Frame:
     plain: dict[str, Dim] = field(default_factory=dict)
     one_sided: dict[str, Span] = field(default_factory=dict)
     children: dict[str, Span] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def bind(self, name: str, value: object, span: Span = NOWHERE, *, watched: bool = False) -> None:
         """Bind a name, again if need be; an earlier tensor of the name stays in the graph."""
@@ -88,8 +89,7 @@ class Frame:
 
     def child_name(self, wanted: str, span: Span, *, labelled: bool) -> str:
         """A name for an owned layer: the label, or the type in snake case; numbered from the second on."""
-        taken = self.children.keys() | self.graph.parameters.keys()
-        if wanted not in taken:
+        if not self._taken(wanted):
             self.children[wanted] = span
             return wanted
         if labelled and not self.loops:
@@ -97,11 +97,15 @@ class Frame:
             raise SpecError(
                 Diagnostic("DL0502", f"two layers are called `{wanted}`", span, labels=(Label(first, "the first is here"),))
             )
-        number = 1
-        while f"{wanted}_{number}" in taken:
+        number = self.numbers.get(wanted, 1)
+        while self._taken(f"{wanted}_{number}"):
             number += 1
+        self.numbers[wanted] = number + 1
         self.children[f"{wanted}_{number}"] = span
         return f"{wanted}_{number}"
+
+    def _taken(self, name: str) -> bool:
+        return name in self.children or name in self.graph.parameters
 
 
 def snake_case(name: str) -> str:

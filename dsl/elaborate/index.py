@@ -33,7 +33,12 @@ def index_tensor(context: Context, frame: Frame, value: Tensor, expression: synt
     names: list[str | None] = list(value.names)
     result = value
     if plan.axes:
-        attributes = {"axes": tuple(plan.axes), "starts": tuple(plan.starts), "stops": tuple(plan.stops), "steps": tuple(plan.steps)}
+        attributes = {
+            "axes": tuple(plan.axes),
+            "starts": tuple(plan.starts),
+            "stops": tuple(plan.stops),
+            "steps": tuple(plan.steps),
+        }
         result = apply.primitive(frame, "slice", [result], attributes, expression.span, (expression.object.span,))[0]
     for axis, index, span in plan.taken:
         result = apply.primitive(frame, "take", [result, index], {"over": axis}, span, (expression.object.span, span))[0]
@@ -54,7 +59,9 @@ def _planned(context: Context, frame: Frame, value: Tensor, expression: syntax.I
     shape = frame.type(value).shape
     used = sum(not _is_none(i) and not isinstance(i, syntax.Ellipsis) for i in expression.items)
     if used > len(shape):
-        raise error("DL0306", f"{used} indices for a tensor of {len(shape)} axes", expression.span, help=f"it is {frame.type(value)}")
+        raise error(
+            "DL0306", f"{used} indices for a tensor of {len(shape)} axes", expression.span, help=f"it is {frame.type(value)}"
+        )
     axis = 0
     for item in expression.items:
         if isinstance(item, syntax.Ellipsis):
@@ -70,7 +77,10 @@ def _planned(context: Context, frame: Frame, value: Tensor, expression: syntax.I
     plan.layout.extend(range(axis, len(shape)))
     if plan.taken and (len(plan.taken) > 1 or plan.dropped or None in plan.layout):
         raise error(
-            "DL0307", "an index tensor does not mix with other integers or index tensors", expression.span, help="index one axis at a time"
+            "DL0307",
+            "an index tensor does not mix with other integers or index tensors",
+            expression.span,
+            help="index one axis at a time",
         )
     return plan
 
@@ -92,7 +102,10 @@ def _plan_item(context: Context, frame: Frame, plan: _Plan, item: syntax.Expr | 
     if isinstance(index, Tensor):
         if frame.type(index).dtype is DType.BOOL:
             raise error(
-                "DL0307", "a boolean mask gives a shape that depends on the data", item.span, help="use `where(mask, x, 0)` to keep the shape"
+                "DL0307",
+                "a boolean mask gives a shape that depends on the data",
+                item.span,
+                help="use `where(mask, x, 0)` to keep the shape",
             )
         plan.taken.append((axis, index, item.span))
         return
@@ -116,5 +129,9 @@ def _bound(context: Context, frame: Frame, expression: syntax.Expr | None) -> Di
         return None
     value = not_poison(context.evaluate(frame, expression))
     if value is not None and (not isinstance(value, int | Expr) or isinstance(value, bool)):
-        raise error("DL0401", f"the bound of a slice is an integer that is known when the graph is made, not {describe(value)}", expression.span)
+        raise error(
+            "DL0401",
+            f"the bound of a slice is an integer that is known when the graph is made, not {describe(value)}",
+            expression.span,
+        )
     return value

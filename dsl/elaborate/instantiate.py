@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dsl import syntax
@@ -30,7 +30,7 @@ from dsl.elaborate.values import (
     freeze,
     is_static,
 )
-from dsl.ir import Call, Constraint, Graph, Initializer, Value, count_parameters
+from dsl.ir import Call, Constraint, Graph, Initializer, StaticValue, Value, count_parameters
 from dsl.ops.card import Card
 from dsl.ops.sugar import Sugar
 from dsl.source import Span
@@ -43,7 +43,7 @@ class Callee:
 
     definition: syntax.Module | syntax.Function
     entry: syntax.Entry | None
-    hyper: dict[str, object]
+    hyper: Mapping[str, object]
     tensors: dict[str, Tensor]
     spans: dict[str, Span]
 
@@ -68,7 +68,10 @@ class Instantiator:
             if parameter.name not in values:
                 if parameter.default is None:
                     raise error(
-                        "DL0203", f"`{definition.name}` needs `{parameter.name}`", span, help=f"it is `{module_signature(definition)}`"
+                        "DL0203",
+                        f"`{definition.name}` needs `{parameter.name}`",
+                        span,
+                        help=f"it is `{module_signature(definition)}`",
                     )
                 default = self.context.evaluator.single(scope, parameter.default)
                 values[parameter.name] = check_static(parameter, default, parameter.default.span, definition.name)
@@ -120,7 +123,10 @@ class Instantiator:
         found = next((e for e in definition.entries if e.name == entry), None)
         if found is None:
             raise error(
-                "DL0207", f"`{definition.name}` has no entry point `{entry}`", span, help=f"it has {', '.join(e.name for e in definition.entries)}"
+                "DL0207",
+                f"`{definition.name}` has no entry point `{entry}`",
+                span,
+                help=f"it has {', '.join(e.name for e in definition.entries)}",
             )
         tensors: dict[str, Tensor] = {}
         spans: dict[str, Span] = {}
@@ -130,18 +136,18 @@ class Instantiator:
         for g in [*positional[len(found.inputs) :], *(g for n, g in named.items() if n not in {i.name for i in found.inputs})]:
             raise error(
                 "DL0203",
-                f"`{definition.name}` takes {len(found.inputs)} tensor{'s' if len(found.inputs) != 1 else ''}: {', '.join(i.name for i in found.inputs)}",
+                f"`{definition.name}` takes {len(found.inputs)} tensors at most: {', '.join(i.name for i in found.inputs)}",
                 g.span,
             )
         for i, declared in enumerate(found.inputs):
-            g = named.get(declared.name) or (positional[i] if i < len(positional) else None)
-            if g is None and declared.default is None:
+            argument = named.get(declared.name) or (positional[i] if i < len(positional) else None)
+            if argument is None and declared.default is None:
                 raise error("DL0203", f"`{definition.name}` needs the tensor `{declared.name}`", span)
-            if g is None or g.value is None:
+            if argument is None or argument.value is None:
                 hyper[declared.name] = None
                 continue
-            tensors[declared.name] = self.context.evaluator.as_tensor(frame, g.value, g.span)
-            spans[declared.name] = g.span
+            tensors[declared.name] = self.context.evaluator.as_tensor(frame, argument.value, argument.span)
+            spans[declared.name] = argument.span
         return Callee(definition, found, hyper, tensors, spans)
 
     def _graph(self, frame: Frame, unit: object, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
@@ -200,7 +206,13 @@ class Instantiator:
                     moved.append(replace(d, span=span, text=f"in this `{definition.name}`", labels=labels))
                 elif in_library and inside:
                     moved.append(replace(d, span=span, labels=(Label(d.span, d.text), *d.labels[:1])))
-                elif inside and span.source.name and len(d.labels) < 3 and d.span.source is definition.span.source and span != d.span:
+                elif (
+                    inside
+                    and span.source.name
+                    and len(d.labels) < 3
+                    and d.span.source is definition.span.source
+                    and span != d.span
+                ):
                     moved.append(replace(d, labels=(*d.labels, Label(span, f"in this `{definition.name}`"))))
                 else:
                     moved.append(d)
@@ -237,7 +249,9 @@ class Instantiator:
             names = axis_names(formal.pattern, type_.rank)
             node = frame.graph.add("input", (), {"name": formal.name}, (type_,), spans=(formal.span,))
             frame.graph.inputs[formal.name] = Value(node.id)
-            frame.bind(formal.name, tensor(Value(node.id), type_.rank, names), formal.pattern.span if formal.pattern else formal.span)
+            frame.bind(
+                formal.name, tensor(Value(node.id), type_.rank, names), formal.pattern.span if formal.pattern else formal.span
+            )
         for name, size in bound.items():
             frame.bind_dim(name, dims.name(size, name))
             own = dims.name(size, name)
@@ -262,9 +276,7 @@ class Instantiator:
         else:
             self.context.execute(frame, definition.body)
         if frame.returned is None:
-            raise error(
-                "DL0514", f"`{definition.name}` returns nothing", definition.name_span, help="end it with `return y`"
-            )
+            raise error("DL0514", f"`{definition.name}` returns nothing", definition.name_span, help="end it with `return y`")
         declared = entry.outputs if entry is not None else ()
         if isinstance(definition, syntax.Module) or all(isinstance(v, Tensor) for _, v, _ in frame.returned):
             named_outputs(self.context, frame, declared)
@@ -427,7 +439,9 @@ class Instantiator:
                 return dims.translate_static(outer)
             except KeyError as missing:
                 raise error(
-                    "DL0505", f"the body of this `repeat` depends on the size {missing.args[0]}, which its input does not have", layer.span
+                    "DL0505",
+                    f"the body of this `repeat` depends on the size {missing.args[0]}, which its input does not have",
+                    layer.span,
                 ) from None
 
         inner.translate = translate
@@ -448,7 +462,9 @@ class Instantiator:
         if len(self.context.open) >= DEEPEST:
             self._check_recursion(None, definition, span)
         if tensors and not any(isinstance(v, tuple) and not is_static(v) for v in statics.values()):
-            callee = Callee(definition, None, statics, {n: t for n, (t, _) in tensors.items()}, {n: s for n, (_, s) in tensors.items()})
+            callee = Callee(
+                definition, None, statics, {n: t for n, (t, _) in tensors.items()}, {n: s for n, (_, s) in tensors.items()}
+            )
             made = self._function_graph(frame, function, callee, span)
             if made is not None:
                 results = self._call_node(frame, *made, list(callee.tensors.values()), None, span)
@@ -486,7 +502,9 @@ class Instantiator:
                     scope = static_frame(function.unit, self.context)
                     for name, value in statics.items():
                         scope.bind(name, value)
-                    bound |= match(self.context, scope, [Formal(parameter.name, parameter.type, frame.type(t), where)], LocalDims())
+                    bound |= match(
+                        self.context, scope, [Formal(parameter.name, parameter.type, frame.type(t), where)], LocalDims()
+                    )
         for name, size in bound.items():
             inner.bind_dim(name, size)
         self.context.open.append((None, definition.name, span))
@@ -514,7 +532,10 @@ class Instantiator:
         for i, g in enumerate(given):
             if g.name is None and i >= len(known):
                 raise error(
-                    "DL0203", f"`{definition.name}` takes {len(known)} arguments", g.span, help=f"it is `{function_signature(definition)}`"
+                    "DL0203",
+                    f"`{definition.name}` takes {len(known)} arguments",
+                    g.span,
+                    help=f"it is `{function_signature(definition)}`",
                 )
             name = g.name if g.name is not None else known[i]
             if name not in known:
@@ -552,7 +573,10 @@ class Instantiator:
         if given is None:
             if parameter.default is None:
                 raise error(
-                    "DL0203", f"`{definition.name}` needs `{parameter.name}`", span, help=f"it is `{function_signature(definition)}`"
+                    "DL0203",
+                    f"`{definition.name}` needs `{parameter.name}`",
+                    span,
+                    help=f"it is `{function_signature(definition)}`",
                 )
             return self.context.evaluator.single(scope, parameter.default)
         if wants_tensor and given.value is not None:
@@ -571,7 +595,9 @@ class Instantiator:
         found = next((e for e in definition.entries if e.name == entry), None)
         if found is None:
             names = ", ".join(e.name for e in definition.entries)
-            raise error("DL0207", f"`{definition.name}` has no entry point `{entry}`", definition.name_span, help=f"it has {names}")
+            raise error(
+                "DL0207", f"`{definition.name}` has no entry point `{entry}`", definition.name_span, help=f"it has {names}"
+            )
         frame = self._frame(definition, found, layer.type.unit, 0)
         for name, value in layer.hyper.items():
             frame.bind(name, value)
@@ -599,10 +625,17 @@ class Instantiator:
 
     def _bind_symbols(self, frame: Frame, parameter: syntax.Parameter, multiples: dict[str, int]) -> None:
         if parameter.type is None or parameter.type.dims is None:
-            raise error("DL0516", f"the input `{parameter.name}` needs a tensor type", parameter.span, help=f"{parameter.name}: float[B, D]")
+            raise error(
+                "DL0516",
+                f"the input `{parameter.name}` needs a tensor type",
+                parameter.span,
+                help=f"{parameter.name}: float[B, D]",
+            )
         for item in parameter.type.dims:
             if isinstance(item, syntax.Ellipsis):
-                raise error("DL0517", "the input of a model has a fixed number of axes", item.span, help="write its dimensions out")
+                raise error(
+                    "DL0517", "the input of a model has a fixed number of axes", item.span, help="write its dimensions out"
+                )
             if isinstance(item, syntax.Name) and item.id not in frame.names:
                 frame.bind_dim(item.id, symbol(item.id, multiples.get(item.id, 1)), item.span)
                 frame.plain[item.id] = symbol(item.id)
@@ -626,11 +659,11 @@ class Instantiator:
 
     def example(self, frame: Frame, expression: syntax.TypeExpr) -> Tensor:
         """An input for a `test`: `int[2, 7]`."""
-        names = [n for n in frame.graph.inputs]
+        number = len(frame.graph.inputs)
         for item in expression.dims or ():
             if isinstance(item, syntax.Name) and item.id not in frame.names:
                 frame.bind_dim(item.id, symbol(item.id), item.span)
-        parameter = syntax.Parameter(f"input_{len(names)}", expression, None, expression.span)
+        parameter = syntax.Parameter(f"input_{number}", expression, None, expression.span)
         type_ = self._input_type(frame, parameter)
         node = frame.graph.add("input", (), {"name": parameter.name}, (type_,), spans=(expression.span,))
         frame.graph.inputs[parameter.name] = Value(node.id)
@@ -699,7 +732,7 @@ def _symbols(types: tuple[TensorType, ...]) -> list[Symbol]:
     return [s for s in found if s is not None]
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> StaticValue:
     """A hyper-parameter as backends see it: functions and layers by name."""
     match value:
         case tuple():
@@ -712,8 +745,10 @@ def _plain(value: object) -> object:
             return value.name
         case InitializerFunction() | Initializer():
             return value.kind
-        case _:
+        case None | bool() | int() | float() | str() | Expr():
             return value
+        case _:
+            return str(value)
 
 
 def check_static(parameter: syntax.Parameter, value: object, span: Span, owner: str) -> object:
@@ -773,4 +808,3 @@ def function_signature(definition: syntax.Function) -> str:
 def _parameter(p: syntax.Parameter) -> str:
     shown = p.default.span.text if p.default is not None else ""
     return f"{p.name}={shown}" if p.default is not None else p.name
-

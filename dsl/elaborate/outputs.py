@@ -57,7 +57,10 @@ def check_output(context: Context, frame: Frame, result: Tensor, output: syntax.
     if not (dtype.is_float if wanted == "float" else dtype.is_int if wanted == "int" else str(dtype) == wanted):
         raise SpecError(
             Diagnostic(
-                "DL0403", f"the output is declared {wanted}, and this is {dtype}", span, labels=(Label(output.type.span, "declared here"),)
+                "DL0403",
+                f"the output is declared {wanted}, and this is {dtype}",
+                span,
+                labels=(Label(output.type.span, "declared here"),),
             )
         )
     for pattern, size, axis in pairs(output, result, type_.shape, span):

@@ -90,9 +90,7 @@ def _others(context: Context, unit: Unit, main: syntax.Module) -> list[Diagnosti
         if definition is main or definition.kind != "model" or any(p.default is None for p in definition.parameters):
             continue
         try:
-            given = context.instantiator.hyper(
-                static_frame(unit, context), LayerType(definition, unit), (), definition.name_span
-            )
+            given = context.instantiator.hyper(static_frame(unit, context), LayerType(definition, unit), (), definition.name_span)
             layer = Layer(LayerType(definition, unit), given, definition.name_span)
             for entry in definition.entries:
                 context.instantiator.root(layer, entry.name)
@@ -220,7 +218,9 @@ def _check_assert(context: Context, frame: Frame, statement: syntax.Assert, comp
     notes: tuple[str, ...] = ()
     if isinstance(condition, syntax.Comparison):
         notes = tuple(
-            f"`{' '.join(e.span.text.split())}` is {_found(context, frame, e)}" for e in condition.operands if not isinstance(e, syntax.Literal)
+            f"`{' '.join(e.span.text.split())}` is {_found(context, frame, e)}"
+            for e in condition.operands
+            if not isinstance(e, syntax.Literal)
         )
     message = ""
     if statement.message is not None:
@@ -247,4 +247,3 @@ def evaluate_text(text: str, float_type: DType = DType.F32) -> tuple[Graph, tupl
     parts = value if isinstance(value, tuple) else (value,)
     tensors = [context.evaluator.as_tensor(frame, p, Span(source, 0, len(text))) for p in parts]
     return graph, tuple(t.value for t in tensors)
-

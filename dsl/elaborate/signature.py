@@ -11,12 +11,25 @@ from math import lcm
 
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
-from dsl.dims import Dim, Expr, as_symbol, dim_lower, dims_differ, dims_equal, format_dim, multiple_of, substitute, symbol, symbols_of
+from dsl.dims import (
+    Dim,
+    Expr,
+    as_symbol,
+    dim_lower,
+    dims_differ,
+    dims_equal,
+    format_dim,
+    multiple_of,
+    substitute,
+    symbol,
+    symbols_of,
+)
 from dsl.elaborate.context import Context, error
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.values import describe
 from dsl.source import Span
 from dsl.types import TensorType
+
 
 @dataclass(slots=True)
 class LocalDims:

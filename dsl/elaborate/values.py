@@ -5,8 +5,9 @@ Static values are Python's own (`int`, `float`, `bool`, `str`, `None`, tuples) a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from dsl import syntax
 from dsl.dims import Dim, Expr
@@ -17,7 +18,6 @@ from dsl.source import Span
 from dsl.types import DType
 
 if TYPE_CHECKING:
-    from dsl.elaborate.statics import StaticFunction
     from dsl.loader import Unit
 
 
@@ -65,7 +65,7 @@ class Layer:
     """A module with its hyper-parameters: `Linear(10)`. It has no parameters until it is placed in a graph as an Instance."""
 
     type: LayerType
-    hyper: dict[str, Static]
+    hyper: Mapping[str, object]
     span: Span
 
 
@@ -114,12 +114,6 @@ class Training:
 
 POISON = Poison()
 TRAINING = Training()
-
-Static: TypeAlias = (
-    "None | bool | int | float | str | Expr | DType | Initializer | tuple[Static, ...] | Function | InitializerFunction | LayerType | Layer"
-)
-Callable_: TypeAlias = "Function | InitializerFunction | LayerType | Layer | Instance | Method | Card | Sugar | StaticFunction"
-Any_: TypeAlias = "Static | Tensor | Results | Instance | Method | Condition | Poison | Training | Card | Sugar | StaticFunction | RepeatLayer"
 
 
 def is_static(value: object) -> bool:

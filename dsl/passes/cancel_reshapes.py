@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dsl.ir import Graph, Node, Value
+from dsl.ops.card import Attributes
 
 
 def cancel_reshapes(graph: Graph) -> tuple[Graph, bool]:
@@ -30,12 +31,12 @@ def cancel_reshapes(graph: Graph) -> tuple[Graph, bool]:
     return (graph, False) if result is None else (result, True)
 
 
-def _joined(node: Node, inner: Node) -> dict[str, object]:  # type: ignore[type-arg]
+def _joined(node: Node, inner: Node) -> Attributes:
     if node.op == "reshape":
         return dict(node.attributes)
     first, second = inner.attributes["order"], node.attributes["order"]
     assert isinstance(first, tuple) and isinstance(second, tuple)
-    return {"order": tuple(first[int(i)] for i in second)}  # type: ignore[call-overload]
+    return {"order": tuple([first[i] for i in second if isinstance(i, int)])}
 
 
 def _changes_nothing(graph: Graph, node: Node) -> bool:

@@ -28,7 +28,9 @@ def rewrite_every_graph(program: Program, rewrite: Rewrite) -> tuple[Program, bo
 
 def with_callees(graph: Graph, done: dict[int, Graph]) -> Graph:
     """The graph with its calls pointing at the rewritten callees; itself where none has changed."""
-    stale = [n for n in graph.calls() if n.target is not None and done.get(id(n.target.graph), n.target.graph) is not n.target.graph]
+    stale = [
+        n for n in graph.calls() if n.target is not None and done.get(id(n.target.graph), n.target.graph) is not n.target.graph
+    ]
     if not stale:
         return graph
     copy = graph.copy()

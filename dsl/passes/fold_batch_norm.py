@@ -66,7 +66,9 @@ def _folded(graph: Graph, done: dict[int, Graph]) -> tuple[list[Fold], Graph]:
         eps = norm.target.graph.hyper["eps"]
         assert isinstance(eps, float)
         found.append(Fold(layer.target.child, norm.target.child, eps))
-        result.replace_node(replace(layer, target=replace(layer.target, graph=_with_bias(layer.target.graph)), spans=layer.spans + norm.spans))
+        result.replace_node(
+            replace(layer, target=replace(layer.target, graph=_with_bias(layer.target.graph)), spans=layer.spans + norm.spans)
+        )
         result.redirect(Value(norm.id), Value(layer.id))
         if norm.name is not None:
             result.set_name(Value(layer.id), norm.name)
