@@ -225,6 +225,12 @@ def resize_bilinear(x, size, scale=None, align_corners=False):
     return x
 
 
+def pick(x, index, axis):
+    """One entry along an axis for each row, by the row's own index."""
+    index = jnp.expand_dims(index, axis)
+    return jnp.take_along_axis(x, index, axis=axis).squeeze(axis)
+
+
 def scatter_add(x, index, updates, axis):
     """x with `updates` added at the places `index` along one axis."""
     places = list(jnp.indices(index.shape, sparse=True))

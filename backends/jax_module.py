@@ -1,4 +1,4 @@
-"""A graph as a function of a JAX program: `block(params, x, training=..., key=...)`.
+"""A graph as a function of a JAX program: `block(params, x, training, key)`.
 
 Parameters and state come in as nested trees (see jax_init.py); a graph with buffers also returns its new state. Random draws take keys
 split from the one given.
@@ -178,7 +178,7 @@ class ModuleFunction:
     def _named(self, callee: Graph, owned: list[str], operands: list[Expression], key: str | None, child: str | None) -> Expression:
         facts = self.facts(callee)
         name = self.file.function(callee, child if callee.kind == "body" and child is not None else callee.definition)
-        return call(name, *owned, *operands, training="training" if facts.training else None, key=key)
+        return call(name, *owned, *operands, *(["training"] if facts.training else []), *([key] if key else []))
 
     def state_of(self, node: Node) -> str:
         """Where the new state of a layer goes."""
@@ -323,8 +323,8 @@ def write_function(
     names = Namespace(("params", "state", "training", "key", "keys"), outer=file.names)
     arguments = {name: names.new(name) for name in graph.inputs}
     positional = [name for name, used in (("params", facts.params or root), ("state", facts.state)) if used]
-    optional = [text for text, used in (("training=False", facts.training or root), ("key=None", facts.key or root)) if used]
-    signature = (*positional, *arguments.values(), *(["*", *optional] if optional else []))
+    modes = ["*", "training=False", "key=None"] if root else [n for n, used in (("training", facts.training), ("key", facts.key)) if used]
+    signature = (*positional, *arguments.values(), *modes)
     body = ModuleBody(graph, function, names, arguments)
     if first is not None:
         first(body, function)

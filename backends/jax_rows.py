@@ -423,8 +423,7 @@ def _gather(body: Body, node: Node, xs: Operands) -> Expression:
     over = _one_axis(node, types(body, node)[0].rank)
     if types(body, node)[1].rank == types(body, node)[0].rank:
         return call("jnp.take_along_axis", x, places, axis=over)
-    picked = call("jnp.take_along_axis", x, call("jnp.expand_dims", places, over), axis=over)
-    return method(picked, "squeeze", over)
+    return call(target(body).copied("pick"), x, places, over)
 
 
 def _take(body: Body, node: Node, xs: Operands) -> Expression:
