@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import FunctionProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, helper
 
-from backends.base import Artifact, Arrays, EmitOptions, Session, Unsupported
+from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
 from backends.onnx_builder import Body, Tensor, Weight
 from backends.onnx_layers import BODIES, LAYERS, Layer
 from backends.onnx_rows import ROWS
@@ -53,7 +53,7 @@ class Emitter:
 
     def walk(self, body: Body, graph: Graph, inputs: list[Tensor], prefix: str, bindings: Bindings) -> list[Tensor]:
         """The nodes of `graph` into `body`; the outputs. `prefix` leads to its parameters."""
-        found: dict[Value, Tensor] = {value: x for value, x in zip(graph.inputs.values(), inputs, strict=True)}
+        found = dict(zip(graph.inputs.values(), inputs, strict=True))
         for node in graph:
             if node.op == "input":
                 continue
@@ -70,7 +70,9 @@ class Emitter:
                 _name_results(body, node, results, prefix)
         return [found[v] for v in graph.outputs.values()]
 
-    def _node(self, body: Body, graph: Graph, node: Node, xs: list[Tensor], prefix: str, bindings: Bindings) -> tuple[Tensor, ...]:
+    def _node(
+        self, body: Body, graph: Graph, node: Node, xs: list[Tensor], prefix: str, bindings: Bindings
+    ) -> tuple[Tensor, ...]:
         if node.op in ("param", "buffer"):
             return (body.weight(Weight((prefix + str(node.attributes["path"]),)), node.type.dtype),)
         types = [bound(graph.type(v), bindings) for v in node.inputs]
@@ -86,7 +88,9 @@ class Emitter:
 
     # --- calls ---
 
-    def _call(self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], prefix: str, bindings: Bindings) -> tuple[Tensor, ...]:
+    def _call(
+        self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], prefix: str, bindings: Bindings
+    ) -> tuple[Tensor, ...]:
         inner = {name: bound_dim(d, bindings) for name, d in call.bindings.items()}
         if call.count is None:
             owner = prefix if call.child is None else f"{prefix}{call.child}."
@@ -96,7 +100,9 @@ class Emitter:
             xs = [results[0], *xs[1:]]
         return (xs[0],)
 
-    def _apply(self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], owner: str, inner: Bindings) -> list[Tensor]:
+    def _apply(
+        self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], owner: str, inner: Bindings
+    ) -> list[Tensor]:
         """One application of the callee, in the shortest form there is for it."""
         graph = call.graph
         layer = Layer(body, graph, xs, types, inner, owner)
@@ -128,7 +134,9 @@ class Emitter:
             name = self._unique(graph.definition if graph.entry == "forward" else f"{graph.definition}_{graph.entry}")
             parameters = [*(x.name for x in inputs), *(w.name for w in body.weights)]
             imports = [helper.make_opsetid("", self.opset), helper.make_opsetid(DOMAIN, 1)]
-            self.protos.append(helper.make_function(DOMAIN, name, parameters, outputs, nodes, imports, doc_string=graph.doc or None))
+            self.protos.append(
+                helper.make_function(DOMAIN, name, parameters, outputs, nodes, imports, doc_string=graph.doc or None)
+            )
             self.functions[id(graph)] = Function(name, dict(body.weights))
         return self.functions[id(graph)]
 
@@ -176,7 +184,7 @@ def _finished(body: Body, results: list[Tensor], outputs: list[str]) -> list[Nod
     for x, name in zip(results, outputs, strict=True):
         if not body.force_name(x, name):
             body.scope = ""
-            x = body.ops("Identity", (x,), (x.dtype,), unique=True)[0]
+            x = body.ops("Identity", (x,), (x.dtype,), {}, unique=True)[0]
             body.force_name(x, name)
         final.append(x.name)
     return body.finish(final)
@@ -194,7 +202,9 @@ def _value(weight: Weight, weights: Arrays) -> np.ndarray:
     parts = []
     for path in weight.paths:
         if path not in weights:
-            raise SpecError(Diagnostic("DL0711", f"there is no value for the parameter `{path}`", help="an ONNX file carries its weights"))
+            raise SpecError(
+                Diagnostic("DL0711", f"there is no value for the parameter `{path}`", help="an ONNX file carries its weights")
+            )
         parts.append(np.asarray(weights[path]))
     if weight.scale != 1.0:
         parts[0] = (parts[0].astype(np.float64) * weight.scale).astype(parts[0].dtype)

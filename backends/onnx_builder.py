@@ -7,7 +7,7 @@ made once, casts appear where onnxruntime has no kernel, and what nothing reads 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
@@ -102,69 +102,6 @@ class Body:
         self._taken.add(found)
         return found
 
-    def name(self) -> str:
-        """`conv1.weight`, `attn.q_k_v.weight.T`."""
-        parts = [path.split(".") for path in self.paths]
-        middle = next((i for i, words in enumerate(zip(*parts, strict=False)) if len(set(words)) > 1), 0)
-        joined = ".".join([*parts[0][:middle], "_".join(p[middle] for p in parts), *parts[0][middle + 1 :]])
-        return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else "")
-
-    def under(self, prefix: str) -> Weight:
-        """The same in the names of a caller."""
-        return self._replace(paths=tuple(prefix + p for p in self.paths))
-
-
-class Source(NamedTuple):
-    """Where a symbolic size is to be read: an axis of a tensor."""
-
-    name: str
-    axis: int
-
-
-@dataclass(slots=True)
-class Step:
-    """A node before it is a NodeProto."""
-
-    op: str
-    inputs: list[str]
-    outputs: list[str]
-    attributes: dict[str, Attribute]
-    domain: str = ""
-
-
-@dataclass(slots=True)
-class Body:
-    """The nodes of the main graph or of a function. `constants` is None where constants have to be nodes.
-
-    `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where.
-    """
-
-    opset: int
-    constants: dict[str, TensorProto] | None
-    scope: str = ""
-    steps: list[Step] = field(default_factory=list)
-    sources: dict[str, Source] = field(default_factory=dict)
-    weights: dict[Weight, DType] = field(default_factory=dict)
-    shapes: dict[str, Shape] = field(default_factory=dict)
-    runs: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=dict)
-    _taken: set[str] = field(default_factory=set)
-    _renamed: dict[str, str] = field(default_factory=dict)
-    _forced: set[str] = field(default_factory=set)
-    _made: dict[object, tuple[Tensor, ...]] = field(default_factory=dict)
-    _by_output: dict[str, Step] = field(default_factory=dict)
-    _known: dict[str, np.ndarray] = field(default_factory=dict)
-
-    # --- names ---
-
-    def reserve(self, name: str) -> str:
-        """`name`, or with a number where it is taken."""
-        found, n = name, 1
-        while found in self._taken:
-            found, n = f"{name}_{n}", n + 1
-        self._taken.add(found)
-        return found
-
     def name(self, value: Tensor, name: str) -> None:
         """Give the result of a node a readable name, once."""
         if value.name in self._by_output and value.name not in self._renamed:
@@ -182,10 +119,15 @@ class Body:
 
     def op(self, op: str, *inputs: Tensor | None, dtype: DType | None = None, **attributes: Attribute) -> Tensor:
         """One node with one result, in the element type of the first operand unless `dtype` says another."""
-        return self.ops(op, inputs, (dtype,), **attributes)[0]
+        return self.ops(op, inputs, (dtype,), attributes)[0]
 
     def ops(
-        self, op: str, inputs: Sequence[Tensor | None], dtypes: Sequence[DType | None], unique: bool = False, **attributes: Attribute
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        dtypes: Sequence[DType | None],
+        attributes: Mapping[str, Attribute],
+        unique: bool = False,
     ) -> tuple[Tensor, ...]:
         """One node with a result for each of `dtypes`. `unique` keeps equal nodes apart (random draws)."""
         leading = inputs[1 if op == "Where" else 0] if inputs else None
@@ -210,10 +152,15 @@ class Body:
         return results
 
     def _append(
-        self, op: str, inputs: Sequence[Tensor | None], dtypes: Sequence[DType], attributes: dict[str, Attribute], domain: str = ""
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        dtypes: Sequence[DType],
+        attributes: Mapping[str, Attribute],
+        domain: str = "",
     ) -> tuple[Tensor, ...]:
         results = tuple(Tensor(self.reserve(f"{self.scope}{op.lower()}"), d) for d in dtypes)
-        step = Step(op, [x.name if x else "" for x in inputs], [r.name for r in results], attributes, domain)
+        step = Step(op, [x.name if x else "" for x in inputs], [r.name for r in results], dict(attributes), domain)
         self.steps.append(step)
         for r in results:
             self._by_output[r.name] = step
@@ -321,13 +268,13 @@ class Body:
                 case ("const", int(n)) if n < 0:
                     total = self.op("Sub", total, self.const([-n]))
                 case ("mul", [("const", -1), *rest]):
-                    total = self.op("Sub", total, self._fold("Mul", rest))
+                    total = self.op("Sub", total, self._fold("Mul", cast("list[DimTree]", rest)))
                 case _:
                     total = self.op("Add", total, self._dim(part))
         return total
 
     def _shape(self, name: str, start: int, end: int) -> Tensor:
-        return self.ops("Shape", (Tensor(name, DType.I64),), (DType.I64,), start=start, end=end)[0]
+        return self.ops("Shape", (Tensor(name, DType.I64),), (DType.I64,), {"start": start, "end": end})[0]
 
     def shape(self, dims: Sequence[Dim]) -> Tensor:
         """Sizes as a tensor: i64, one axis."""
@@ -404,7 +351,8 @@ class Body:
         for step in reversed(kept):
             inputs = [self.final(i) for i in step.inputs]
             outs = [self.final(o) for o in step.outputs]
-            proto = helper.make_node(step.op, inputs, outs, name=outs[0], domain=step.domain or None, **step.attributes)
+            proto = NodeProto(op_type=step.op, input=inputs, output=outs, name=outs[0], domain=step.domain)
+            proto.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(step.attributes.items()))
             protos.append(proto)
             used.update(step.inputs)
         self._prune(used | needed)
@@ -420,7 +368,7 @@ class Body:
         return self._renamed.get(name, name)
 
 
-def _composed(first: Step, second: dict[str, Attribute]) -> list[int]:
+def _composed(first: Step, second: Mapping[str, Attribute]) -> list[int]:
     """The order of axes of two transpositions, one after the other."""
     inner, outer = cast("list[int]", first.attributes["perm"]), cast("list[int]", second["perm"])
     return [inner[i] for i in outer]
@@ -442,7 +390,7 @@ def _lowest(tree: DimTree) -> int | None:
                 return None
             found = [b for b in bounds if b is not None]
             return int(np.prod(found)) if kind == "mul" else max(found) if kind == "max" else min(found)
-        case ("floordiv", tuple(a), tuple(b)):
+        case ("floordiv", tuple(a), _):
             top = _lowest(a)
             return None if top is None or top < 0 else 0
         case _:

@@ -11,7 +11,7 @@ import numpy as np
 
 from backends.onnx_builder import Attribute, Body, Tensor, Weight
 from backends.onnx_shapes import reshaped
-from backends.onnx_site import Bindings, Site, bound
+from backends.onnx_site import Bindings, Site
 from backends.onnx_types import Refused, computed_in
 from backends.onnx_windows import conv, conv_transpose
 from dsl.dims import Dim, dims_equal
@@ -145,12 +145,12 @@ def _embedding(layer: Layer) -> Tensor | None:
 
 def _function(op: str, since: int = 0, **attributes: Attribute) -> LayerRow:
     """An operator of one operand, from the opset on that has it."""
-    return lambda layer: None if layer.body.opset < since else layer.body.op(op, layer.x, **attributes)
+    return lambda layer: None if layer.body.opset < since else layer.body.ops(op, (layer.x,), (None,), attributes)[0]
 
 
 def _with(op: str, **names: str) -> LayerRow:
     """An operator of one operand whose attributes are the hyper-parameters of those names."""
-    return lambda layer: layer.body.op(op, layer.x, **{k: layer.number(v) for k, v in names.items()})
+    return lambda layer: layer.body.ops(op, (layer.x,), (None,), {k: layer.number(v) for k, v in names.items()})[0]
 
 
 def _over(op: str) -> LayerRow:
@@ -170,12 +170,13 @@ def _attention(layer: Layer) -> Tensor | None:
     scale = layer.graph.hyper.get("scale")
     factor = None if scale is None else float(cast(float, scale))
     causal = layer.graph.hyper["causal"] is True
-    return _attend(layer.body, layer.xs[:3], _mask(layer, 3), causal, scale=factor)
+    return _attend(layer.body, layer.xs[:3], _whole_mask(layer, 3, q.shape[2], k.shape[2]), causal, scale=factor)
 
 
 def _attend(b: Body, xs: Sequence[Tensor], mask: Tensor | None, causal: bool, **attributes: Attribute) -> Tensor:
     computed_in("Attention", xs[0].dtype)
-    return b.op("Attention", *xs, *([mask] if mask else []), is_causal=int(causal) or None, **attributes)
+    told = {"is_causal": int(causal) or None, **attributes}
+    return b.ops("Attention", (*xs, *([mask] if mask else [])), (None,), told)[0]
 
 
 def _mask(layer: Layer, at: int) -> Tensor | None:
@@ -184,6 +185,18 @@ def _mask(layer: Layer, at: int) -> Tensor | None:
         return None
     mask = layer.xs[at]
     return layer.body.unsqueeze(mask, 0) if layer.types[at].rank < 2 else mask
+
+
+def _whole_mask(layer: Layer, at: int, queries: Dim, keys: Dim) -> Tensor | None:
+    """The mask with a row for each query and a column for each key: onnxruntime stretches only the axes before."""
+    mask = _mask(layer, at)
+    if mask is None:
+        return None
+    shape = (1, 1, *layer.types[at].shape)[-max(layer.types[at].rank, 2) :]
+    if dims_equal(shape[-2], queries) and dims_equal(shape[-1], keys):
+        return mask
+    wanted = (*(1 for _ in shape[:-2]), *(1 if dims_equal(a, d) else d for a, d in zip(shape[-2:], (queries, keys), strict=True)))
+    return layer.body.op("Expand", mask, layer.body.shape(wanted))
 
 
 def _self_attention(layer: Layer) -> Tensor | None:
@@ -196,9 +209,9 @@ def _self_attention(layer: Layer) -> Tensor | None:
     fused = b.opset >= 23 and layer.x.dtype is not DType.F64
     scale = 1.0 if fused else 1 / sqrt(width // heads)
     x = _joined_linear(layer, ("q", "k", "v"), layer.x, scale)
-    q, k, v = b.ops("Split", (x, b.const([width] * 3)), (x.dtype,) * 3, axis=2)
+    q, k, v = b.ops("Split", (x, b.const([width] * 3)), (x.dtype,) * 3, {"axis": 2})
     if fused:
-        y = _attend(b, (q, k, v), mask, causal, q_num_heads=heads, kv_num_heads=heads)
+        y = _attend(b, (q, k, v), _whole_mask(layer, 1, places, places), causal, q_num_heads=heads, kv_num_heads=heads)
     else:
         split = (batch, places, heads, width // heads)
         by_head = [reshaped(b, t, (batch, places, width), split) for t in (q, k, v)]

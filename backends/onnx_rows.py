@@ -15,10 +15,10 @@ from backends.base import Unsupported
 from backends.onnx_builder import Body, Tensor
 from backends.onnx_shapes import SHAPE_ROWS
 from backends.onnx_site import Row, Site
-from backends.onnx_types import ELEMENT, Refused
+from backends.onnx_types import ELEMENT
 from backends.onnx_windows import WINDOW_ROWS
 from dsl.diagnostics import InternalError
-from dsl.dims import Dim, dim_lower, format_dim
+from dsl.dims import Dim
 from dsl.types import DType, promote
 
 # --- element by element -----------------------------------------------------------------------------------------------------------
@@ -183,7 +183,9 @@ def _quantifier(op: str, nothing: float) -> Row:
 
 
 def _position(op: str) -> Row:
-    return lambda s: s.body.op(op, s.x, dtype=DType.I64, axis=s.int("over"), keepdims=int(s.flag("keepdims")), select_last_index=0)
+    return lambda s: s.body.op(
+        op, s.x, dtype=DType.I64, axis=s.int("over"), keepdims=int(s.flag("keepdims")), select_last_index=0
+    )
 
 
 def _var(s: Site) -> Tensor:
@@ -283,7 +285,7 @@ def _seed(s: Site) -> float:
 
 def _drawn(s: Site, op: str, like: Tensor, dtype: DType) -> Tensor:
     wide = dtype if dtype is DType.F64 else DType.F32
-    made = s.body.ops(op, (s.body.cast(like, wide),), (wide,), unique=True, dtype=int(ELEMENT[wide]), seed=_seed(s))[0]
+    made = s.body.ops(op, (s.body.cast(like, wide),), (wide,), {"dtype": int(ELEMENT[wide]), "seed": _seed(s)}, unique=True)[0]
     return s.body.cast(made, dtype)
 
 

@@ -49,7 +49,9 @@ class OnnxSession:
 
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
         if training:
-            raise SpecError(Diagnostic("DL0715", "an ONNX model does inference only; train with the torch or jax backend"), exit_code=2)
+            raise SpecError(
+                Diagnostic("DL0715", "an ONNX model does inference only; train with the torch or jax backend"), exit_code=2
+            )
         if entry not in self.sessions:
             self.sessions[entry] = opened(self.emitted(entry), self.device)
         session, graph = self.sessions[entry], self.program.entries[entry]
@@ -62,5 +64,6 @@ class OnnxSession:
 
 def _given(value: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype is DType.BF16:
-        raise SpecError(Diagnostic("DL0716", "onnxruntime takes no bf16 arrays from NumPy; give the model f32 inputs and cast them"), exit_code=2)
+        message = "onnxruntime takes no bf16 arrays from NumPy; give the model f32 inputs and cast them"
+        raise SpecError(Diagnostic("DL0716", message), exit_code=2)
     return np.asarray(value).astype(NUMPY[dtype], copy=False)

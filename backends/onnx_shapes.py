@@ -115,7 +115,7 @@ def _split(s: Site) -> tuple[Tensor, ...]:
     sizes = s.dims("sizes")
     if len(sizes) == 1:
         return (s.x,)
-    return s.body.ops("Split", (s.x, s.body.shape(sizes)), (s.x.dtype,) * len(sizes), axis=s.int("over"))
+    return s.body.ops("Split", (s.x, s.body.shape(sizes)), (s.x.dtype,) * len(sizes), {"axis": s.int("over")})
 
 
 def _pad(s: Site) -> Tensor:
@@ -201,7 +201,7 @@ def _one_hot(s: Site) -> Tensor:
 
 
 def _top(s: Site, x: Tensor, k: Tensor, largest: bool) -> tuple[Tensor, ...]:
-    return s.body.ops("TopK", (x, k), (None, DType.I64), axis=s.int("over"), largest=int(largest), sorted=1)
+    return s.body.ops("TopK", (x, k), (None, DType.I64), {"axis": s.int("over"), "largest": int(largest), "sorted": 1})
 
 
 def _topk(s: Site) -> tuple[Tensor, ...]:

@@ -85,7 +85,9 @@ def _windows(s: Site, dilation: Sequence[int]) -> Windows:
         return Windows(s.x, tuple(padding), False)
     rounds_up = False
     cut: dict[int, int] = {}
-    for i, (n, m, k, step, d) in enumerate(zip(s.shape[2:], s.result.shape[2:], s.ints("kernel"), s.ints("stride"), dilation, strict=True)):
+    for i, (n, m, k, step, d) in enumerate(
+        zip(s.shape[2:], s.result.shape[2:], s.ints("kernel"), s.ints("stride"), dilation, strict=True)
+    ):
         if not isinstance(n, int) or not isinstance(m, int):
             rounds_up = True
             continue
@@ -196,7 +198,8 @@ def _interpolate(s: Site) -> Tensor:
 def _exact(ratio: float) -> bool:
     """Whether i / (1 / ratio) loses nothing in single precision: a whole number, or one over a whole number."""
     fraction = Fraction(ratio).limit_denominator(4096)
-    return float(fraction) == ratio and (fraction.numerator & (fraction.numerator - 1)) == 0 and 1 in (fraction.numerator, fraction.denominator)
+    top, bottom = fraction.numerator, fraction.denominator
+    return float(fraction) == ratio and (top & (top - 1)) == 0 and 1 in (top, bottom)
 
 
 def _resize(s: Site, factors: tuple[float, ...] | None) -> Tensor:
