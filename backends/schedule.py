@@ -86,6 +86,9 @@ def _modes(graph: Graph) -> dict[int, int]:
     modes: dict[int, int] = {}
     for value in graph.updates.values():
         modes[value.node] = TRAINING
+    for call in graph.calls():
+        if call.target is not None and any(callee.updates for callee in call.target.graph.callees()):
+            modes[call.id] = TRAINING
     for value in graph.outputs.values():
         modes[value.node] = BOTH
     for node in reversed(list(graph)):
@@ -164,10 +167,7 @@ def _hints(graph: Graph, live: list[Node], readers: dict[Value, list[Node]]) -> 
 
 
 def _own_name(node: Node, index: int) -> str | None:
-    names = (node.name or "").split(", ")
-    if len(names) == len(node.types):
-        return names[index] or None
-    return None
+    return node.name if len(node.types) == 1 else node.names[index] if node.names else None
 
 
 def _from_reader(node: Node, value: Value, readers: dict[Value, list[Node]], hints: dict[Value, str]) -> str | None:

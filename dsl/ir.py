@@ -41,6 +41,8 @@ class Node:
     name: str | None = None
     spans: tuple[Span, ...] = ()
     target: Call | None = None
+    names: tuple[str | None, ...] = ()
+    """The names that the spec gives to the results, where there are several."""
 
     @property
     def type(self) -> TensorType:
@@ -205,7 +207,11 @@ class Graph:
     def set_name(self, value: Value, name: str) -> None:
         """Give the node of `value` the name that the spec binds it to, unless it has one."""
         node = self._nodes[value.node]
-        if node.name is None and node.op not in ("input", "param", "buffer"):
+        if len(node.types) > 1:
+            names = list(node.names or (None,) * len(node.types))
+            names[value.index] = names[value.index] or name
+            self._put(replace(node, names=tuple(names)))
+        elif node.name is None and node.op not in ("input", "param", "buffer"):
             self._put(replace(node, name=name))
 
     def _put(self, node: Node) -> None:
