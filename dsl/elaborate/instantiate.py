@@ -37,6 +37,19 @@ from dsl.source import Span
 from dsl.types import DType, TensorType
 
 
+def documentation(definition: syntax.Module | syntax.Function) -> str:
+    """The comment block right above a definition. The head of a file, which a blank line follows, documents only a model."""
+    blocks: list[list[str]] = [[]]
+    for line in definition.comments.leading:
+        if line == syntax.BLANK_LINE:
+            blocks.append([])
+        else:
+            blocks[-1].append(line)
+    is_model = isinstance(definition, syntax.Module) and definition.kind == "model"
+    found = next((b for b in reversed(blocks) if b), []) if is_model else blocks[-1]
+    return "\n".join(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Callee:
     """A definition with its arguments sorted: what `graph` needs."""
@@ -266,7 +279,7 @@ class Instantiator:
         kind = definition.kind if isinstance(definition, syntax.Module) else "fn"
         graph = Graph(definition.name, entry.name if entry is not None else "forward", kind, definition.name_span)
         graph.library = bool(unit.library)  # type: ignore[attr-defined]
-        graph.doc = "\n".join(definition.comments.leading)
+        graph.doc = documentation(definition)
         return Frame(graph, Builder(graph, self.context.float_type), unit, depth=depth)  # type: ignore[arg-type]
 
     def _run(self, frame: Frame, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None) -> None:
