@@ -1,0 +1,225 @@
+"""Passes keep the meaning of a program: each is run alone and in the pipeline, and compared with the float64 reference."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.reference import Interpreter
+from dsl.compiler import compile_graph
+from dsl.ir import Graph, Program
+from dsl.passes.every_graph import rewrite_every_graph
+from dsl.passes.fold_batch_norm import fold_batch_norm
+from dsl.passes.inline import inline
+from dsl.passes.pipeline import GRAPH_PASSES, optimize
+from dsl.passes.simplify import RULES, simplify
+from dsl.passes.specialize import specialize
+from dsl.print_graph import print_program
+from dsl.source import Source
+
+SPECS = Path(__file__).parent.parent / "specs"
+SMALL = tomllib.loads((SPECS / "small.toml").read_text())
+
+
+def program(body: str, signature: str = "(x: float[B, 4])") -> Program:
+    return compile_graph(Source("test.dl", f"model M(){signature} {{\n{body}\n}}\n"))
+
+
+def operations(graph: Graph) -> list[str]:
+    return [n.op for n in graph if n.op not in ("input", "const")]
+
+
+def random_weights(compiled: Program, seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights that make every layer matter: batch norms with statistics of their own."""
+    random = np.random.default_rng(seed)
+    weights = {}
+    for name, parameter in compiled.parameters().items():
+        shape = tuple(int(d) for d in parameter.type.shape if isinstance(d, int))
+        weights[name] = random.uniform(0.5, 1.5, shape) if "var" in name else 0.2 * random.standard_normal(shape)
+    return weights
+
+
+def example_inputs(compiled: Program, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    inputs = {}
+    for name, value in compiled.main.inputs.items():
+        type_ = compiled.main.type(value)
+        shape = tuple(d if isinstance(d, int) else sizes[str(d)] for d in type_.shape)
+        inputs[name] = random.integers(0, 2, shape) if type_.dtype.is_int else random.standard_normal(shape)
+    return inputs
+
+
+def small(spec: str) -> tuple[Program, dict[str, np.ndarray]]:
+    settings = dict(SMALL[spec])
+    dims = settings.pop("dims")
+    compiled = compile_graph(SPECS / spec, settings)
+    return compiled, example_inputs(compiled, {name: sizes[-1] for name, sizes in dims.items()})
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("spec", sorted(SMALL))
+def test_the_pipeline_keeps_the_meaning_of_every_spec(spec: str, training: bool) -> None:
+    compiled, inputs = small(spec)
+    weights = random_weights(compiled)
+    before = Interpreter(weights, training=training, seed=7)
+    expected = before.run(compiled.main, inputs)
+    better = optimize(compiled, weights, training=training)
+    assert better.weights is not None
+    after = Interpreter(better.weights, training=training, seed=7)
+    found = after.run(better.program.main, inputs)
+    for name, value in expected.items():
+        # float64 throughout: only the order of operations differs, by a few units in the last place a layer
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-11)
+    for name, value in before.updated.items():
+        np.testing.assert_allclose(after.updated[name], value, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("spec", ["cnn/resnet.dl", "language/gpt2.dl", "attention/transformer.dl"])
+def test_inlining_keeps_the_meaning(spec: str) -> None:
+    compiled, inputs = small(spec)
+    weights = random_weights(compiled)
+    flat = inline(specialize(compiled, training=False))
+    assert not list(flat.main.calls())
+    flat.main.verify()
+    assert flat.parameters().keys() == compiled.parameters().keys()
+    expected = Interpreter(weights).run(compiled.main, inputs)
+    found = Interpreter(weights).run(flat.main, inputs)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("name", sorted(GRAPH_PASSES))
+def test_a_pass_has_nothing_to_do_the_second_time(name: str) -> None:
+    compiled, _ = small("cnn/resnet.dl")
+    once, _ = rewrite_every_graph(inline(compiled), GRAPH_PASSES[name])
+    _, again = rewrite_every_graph(once, GRAPH_PASSES[name])
+    assert not again
+
+
+@pytest.mark.parametrize("name", sorted(GRAPH_PASSES))
+def test_a_pass_leaves_the_program_that_it_was_given(name: str) -> None:
+    compiled, _ = small("cnn/googlenet.dl")
+    before = print_program(compiled)
+    rewrite_every_graph(compiled, GRAPH_PASSES[name])
+    assert print_program(compiled) == before
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_each_rule_does_what_it_says(rule: object) -> None:
+    from dsl.passes.simplify import Rule
+
+    assert isinstance(rule, Rule)
+    before, after = program(f"return {rule.before}"), program(f"return {rule.after}")
+    simplified, changed = rewrite_every_graph(before, simplify)
+    assert changed
+    pruned, _ = rewrite_every_graph(simplified, GRAPH_PASSES["prune"])
+    assert operations(pruned.main) == operations(after.main)
+    x = np.array([[-2.0, -0.5, 0.0, 3.0]])
+    expected = Interpreter({}).run(before.main, {"x": x})
+    found = Interpreter({}).run(pruned.main, {"x": x})
+    for a, b in zip(expected.values(), found.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-15)
+
+
+@pytest.mark.parametrize("kept", ["x * 0", "x - x", "0 - x", "2 / x", "x ** 2"])
+def test_what_is_not_the_same_for_every_number_stays(kept: str) -> None:
+    compiled = program(f"return {kept}")
+    assert not rewrite_every_graph(compiled, simplify)[1]
+
+
+def test_prune_removes_what_nothing_reads() -> None:
+    compiled = program("unused = x -> Linear(3)\nreturn relu(x)")
+    assert list(compiled.parameters()) == ["linear.weight", "linear.bias"]
+    pruned, changed = rewrite_every_graph(compiled, GRAPH_PASSES["prune"])
+    assert changed
+    assert operations(pruned.main) == ["relu"]
+    assert not pruned.parameters()
+
+
+def test_prune_keeps_a_layer_whose_statistics_change() -> None:
+    compiled = program("unused = x -> BatchNorm1d\nreturn relu(x)")
+    pruned, _ = rewrite_every_graph(compiled, GRAPH_PASSES["prune"])
+    assert "batch_norm1d.running_mean" in pruned.parameters()
+
+
+def test_constants_are_folded() -> None:
+    compiled = program("return x * sum([1.0, 2.0] * cast([3, 4], float), over=0)")
+    folded, changed = rewrite_every_graph(compiled, GRAPH_PASSES["fold_constants"])
+    pruned, _ = rewrite_every_graph(folded, GRAPH_PASSES["prune"])
+    assert changed
+    assert operations(pruned.main) == ["mul"]
+    np.testing.assert_array_equal(Interpreter({}).run(pruned.main, {"x": np.ones((1, 4))})["y"], np.full((1, 4), 11.0))
+
+
+def test_equal_nodes_are_merged_and_draws_are_not() -> None:
+    merged, _ = rewrite_every_graph(program("return exp(x) + exp(x)"), GRAPH_PASSES["merge_equal"])
+    assert operations(merged.main) == ["exp", "add"]
+    draws, changed = rewrite_every_graph(program("return randn(4) + randn(4) + x"), GRAPH_PASSES["merge_equal"])
+    assert not changed
+    assert operations(draws.main).count("randn") == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("return permute(permute(x, 1, 0), 1, 0)", []),
+        ("return reshape(reshape(x, B, 2, 2), B, 4)", []),
+        ("return reshape(reshape(x, B, 2, 2), 2 * B, 2)", ["reshape"]),
+        ("return x.T.T.T", ["permute"]),
+    ],
+)
+def test_reshapes_and_permutations_cancel(body: str, left: list[str]) -> None:
+    cancelled, _ = rewrite_every_graph(program(body), GRAPH_PASSES["cancel_reshapes"])
+    pruned, _ = rewrite_every_graph(cancelled, GRAPH_PASSES["prune"])
+    assert operations(pruned.main) == left
+
+
+def test_inference_has_no_dropout_no_branch_and_no_update() -> None:
+    compiled = program("h = x -> BatchNorm1d -> dropout(0.5)\nreturn h + 1 if training else h")
+    for graph in specialize(compiled, training=False).main.callees():
+        assert not {"dropout", "if_training"} & set(operations(graph))
+        assert not graph.updates
+    training = specialize(compiled, training=True).main
+    assert "dropout" in operations(training)
+    assert any(g.updates for g in training.callees())
+
+
+@pytest.mark.parametrize(
+    ("layer", "signature"),
+    [
+        ("Conv2d(3, 3)", "(x: float[B, 2, 6, 6])"),
+        ("Conv2d(3, 3, bias=false, stride=2)", "(x: float[B, 2, 6, 6])"),
+        ("Conv1d(3, 3, bias=false)", "(x: float[B, 2, 6])"),
+        ("Linear(5)", "(x: float[B, 4])"),
+        ("Linear(5, bias=false)", "(x: float[B, 4])"),
+    ],
+)
+def test_batch_norm_folds_into_the_layer_before_it(layer: str, signature: str) -> None:
+    rank = "2d" if "2d" in layer else "1d"
+    compiled = program(f"return x -> {layer} -> BatchNorm{rank}(eps=0.0078125) -> relu", signature)
+    weights = random_weights(compiled)
+    inputs = example_inputs(compiled, {"B": 3})
+    folded, changed_weights, changed = fold_batch_norm(specialize(compiled, training=False), weights)
+    assert changed
+    assert not any("batch_norm" in name for name in (*folded.parameters(), *changed_weights))
+    expected = Interpreter(weights).run(compiled.main, inputs)["y"]
+    found = Interpreter(changed_weights).run(folded.main, inputs)["y"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "h = x -> Linear(5)\nreturn (h -> BatchNorm1d) + h",  # the layer's own result is needed as well
+        "layer f = Linear(4)\nreturn x -> f -> BatchNorm1d -> f",  # one set of weights, two uses
+        "return x -> BatchNorm1d -> Linear(4)",  # the norm comes first
+        "return x -> Linear(4) -> relu -> BatchNorm1d",  # something stands between
+        "layer f = Linear(4)\nh = f(x)\nreturn (h -> BatchNorm1d) @ f.weight",  # the weight is read elsewhere
+    ],
+)
+def test_batch_norm_stays_where_folding_would_change_something_else(body: str) -> None:
+    compiled = specialize(program(body), training=False)
+    assert not fold_batch_norm(compiled, random_weights(compiled))[2]
