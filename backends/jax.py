@@ -25,6 +25,7 @@ from dsl.types import DType
 
 LAYERS_FILE = Path(__file__).with_name("jax_layers.py")
 RESERVED = ("jax", "jnp", "lax", "random", "init", "init_params", "init_state", "apply", "from_named", "to_named")
+NAMING = ("nested", "named", "spec_names", "is_hwio", "hwio")
 MODULE = re.compile(r"\b(jax|jnp|lax|random)\.")
 
 
@@ -183,9 +184,9 @@ class FileWriter:
     def _named(self) -> list[str]:
         for function in ("named", "nested"):
             self.copied(function)
-        helpers = [layers()[name] for name in ("spec_names", "nested", "named")]
-        for name in ("spec_names", "nested", "named"):
-            del self._copied[name]
+        helpers = [layers()[name] for name in NAMING]
+        for name in NAMING:
+            self._copied.pop(name, None)
         what = "Parameters and state" if self.stateful else "Parameters"
         doc = docstring(f"{what} from tensors by the names of the spec.", 1)
         shapes = "jax.eval_shape(init, random.key(0))"

@@ -18,13 +18,16 @@ def linear(params, x):
 
 
 def conv(params, x, stride, padding, dilation=None, groups=1):
-    """Convolution; `weight` is [out, in // groups, *kernel]."""
+    """Convolution; the weight is [*kernel, in // groups, out]."""
+    axes = tuple(range(x.ndim))
+    layout = lax.ConvDimensionNumbers(axes, axes[:-3:-1] + axes[:-2], axes)
     y = lax.conv_general_dilated(
         x,
-        params["weight"],
+        params["weight.hwio"],
         stride,
         padding,
         rhs_dilation=dilation,
+        dimension_numbers=layout,
         feature_group_count=groups,
     )
     return add_bias(params, y)
@@ -272,7 +275,8 @@ def orthogonal(key, shape, gain=1.0, dtype=jnp.float32):
         columns *= size
     rows = shape[0]
     tall = (max(rows, columns), min(rows, columns))
-    q, r = jnp.linalg.qr(random.normal(key, tall, jnp.promote_types(dtype, jnp.float32)))
+    wide = jnp.promote_types(dtype, jnp.float32)
+    q, r = jnp.linalg.qr(random.normal(key, tall, wide))
     q = q * jnp.sign(jnp.diagonal(r))
     return (gain * (q.T if rows < columns else q)).reshape(shape).astype(dtype)
 
@@ -292,6 +296,8 @@ def named(tree):
     leaves = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         names, copies = spec_names(path)
+        if is_hwio(path):
+            leaf = jnp.moveaxis(leaf, (-1, -2), (copies, copies + 1))
         pieces = leaf.reshape(-1, *leaf.shape[copies:])
         leaves |= dict(zip(names, pieces if copies else [leaf], strict=True))
     return leaves
@@ -306,6 +312,8 @@ def nested(like, tensors):
         if missing:
             raise ValueError(f"there is no tensor {missing[0]!r}")
         found = [jnp.asarray(tensors[name], leaf.dtype) for name in names]
+        if is_hwio(path):
+            found = [hwio(tensor) for tensor in found]
         value = jnp.stack(found).reshape(leaf.shape) if copies else found[0]
         if value.shape != leaf.shape:
             raise ValueError(f"{names[0]!r} has shape {value.shape}, not {leaf.shape}")
@@ -314,11 +322,21 @@ def nested(like, tensors):
     return jax.tree_util.tree_map_with_path(take, like)
 
 
+def hwio(weight):
+    """The weight of a convolution from [out, in, *kernel] to [*kernel, in, out]."""
+    return jnp.moveaxis(weight, (0, 1), (-1, -2))
+
+
+def is_hwio(path):
+    """Whether the leaf at `path` is the weight of a convolution, [*kernel, in, out]."""
+    return str(getattr(path[-1], "key", "")).endswith(".hwio")
+
+
 def spec_names(path):
-    """The names of the tensors that a leaf holds, and how many axes of copies it has."""
+    """The names of the tensors in a leaf, and how many axes of copies it has."""
     names, copies = [""], 0
     for key in path:
-        part = str(key.idx if hasattr(key, "idx") else key.key)
+        part = str(key.idx if hasattr(key, "idx") else key.key).removesuffix(".hwio")
         start, colon, stop = part.partition(":")
         parts = range(int(start), int(stop)) if colon else [part]
         names = [f"{name}.{p}" if name else str(p) for name in names for p in parts]

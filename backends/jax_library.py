@@ -26,7 +26,7 @@ from dsl.ir import Graph, Node, StaticValue
 from dsl.ops.sizes import dim_tuple
 
 FunctionRow: TypeAlias = "Callable[[Body, Graph, Operands], Expression | None]"
-LayerRow: TypeAlias = "Callable[[Body, Graph, list[Expression], Operands], Expression | None]"
+LayerRow: TypeAlias = "Callable[[Body, Graph, list[Expression], Operands], Expression]"
 
 
 def _inner(callee: Graph, op: str) -> Node:

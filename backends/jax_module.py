@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from backends.jax_init import LONGEST_LOOP, is_stacked, runs_of
+from backends.jax_init import LONGEST_LOOP, is_convolution, is_stacked, runs_of
 from backends.jax_library import FUNCTIONS, LAYERS
 from backends.jax_rows import ROWS, constant
 from backends.python import Body, Rows
@@ -140,8 +140,11 @@ class ModuleFunction:
         return Expression(self.file.table(value, dtype, name, body.names))
 
     def owned(self, body: Body, node: Node) -> Expression:
-        path = str(node.attributes["path"]).split(".")
-        return Expression("".join(["params" if node.op == "param" else "state", *(f"[{quoted(p)}]" for p in path)]))
+        *parents, name = str(node.attributes["path"]).split(".")
+        place = "".join(["params" if node.op == "param" else "state", *(f"[{quoted(p)}]" for p in parents)])
+        if name == "weight" and parents and owner_is_convolution(self.graph, parents):
+            return call("jnp.moveaxis", f'{place}["weight.hwio"]', "(-1, -2)", "(0, 1)")
+        return Expression(f"{place}[{quoted(name)}]")
 
     def constant(self, body: Body, node: Node) -> Expression:
         return constant(body, node, [])
@@ -157,13 +160,6 @@ class ModuleFunction:
             if spelled is not None:
                 return spelled
         place = f"[{quoted(target.child)}]" if target.child is not None else ""
-        if target.child is not None and callee.library and callee.definition in LAYERS and callee.entry == "forward":
-            facts = self.facts(callee)
-            owned = [Expression(f"params{place}" if facts.params else "{}")]
-            owned += [Expression(f"state{place}")] if facts.state else []
-            layer = LAYERS[callee.definition](body, callee, owned, operands)
-            if layer is not None:
-                return layer
         return self._applied(body, node, operands, place, self.key(node).text if self._draws(node) else None)
 
     def _applied(self, body: Body, node: Node, operands: list[Expression], place: str, key: str | None) -> Expression:
@@ -173,10 +169,15 @@ class ModuleFunction:
         facts = self.facts(callee)
         owned = [f"params{place}"] if facts.params else []
         owned += [f"state{place}"] if facts.state else []
-        return self._named(callee, owned, operands, key, node.target.child)
+        return self._named(body, callee, owned, operands, key, node.target.child)
 
-    def _named(self, callee: Graph, owned: list[str], operands: list[Expression], key: str | None, child: str | None) -> Expression:
+    def _named(
+        self, body: Body, callee: Graph, owned: list[str], operands: list[Expression], key: str | None, child: str | None
+    ) -> Expression:
         facts = self.facts(callee)
+        if callee.kind == "module" and callee.library and callee.definition in LAYERS:
+            given = [Expression(text) for text in owned]
+            return LAYERS[callee.definition](body, callee, given if facts.params else [Expression("{}"), *given], operands)
         name = self.file.function(callee, child if callee.kind == "body" and child is not None else callee.definition)
         return call(name, *owned, *operands, *(["training"] if facts.training else []), *([key] if key else []))
 
@@ -265,7 +266,7 @@ class ModuleFunction:
             body.statement(f"for {', '.join(heads)} in ", call("zip", *over) if len(over) > 1 else Expression(over[0]), ":")
         with body.block():
             owned = [layer] if layer else []
-            applied = self._named(target.graph, owned, [Expression(carry), *rest], layer_key, target.child)
+            applied = self._named(body, target.graph, owned, [Expression(carry), *rest], layer_key, target.child)
             body.statement(f"{carry} = ", applied)
 
     def _scan(self, body: Body, node: Node, carry: str, rest: list[Expression], child: str) -> None:
@@ -284,7 +285,7 @@ class ModuleFunction:
         parts = [copy] if len(xs) == 1 else [f"{copy}[{i}]" for i in range(len(xs))]
         key_part = parts[-1] if facts.key else None
         owned = parts[:-1] if facts.key else parts
-        applied = self._named(target.graph, owned if xs else [], [Expression(carry), *rest], key_part, target.child)
+        applied = self._named(body, target.graph, owned if xs else [], [Expression(carry), *rest], key_part, target.child)
         step = f"lambda {carry}, {copy}: {applied.text if facts.state else f'({applied.text}, None)'}"
         over = "None" if not xs else xs[0] if len(xs) == 1 else f"({', '.join(xs)})"
         length = None if xs else str(target.count)
@@ -305,6 +306,17 @@ class ModuleFunction:
             place += f"[{quoted(parent)}]"
             body.statement(f"{place} = dict({place})")
         body.statement(f"{place}[{quoted(name)}] = ", value)
+
+
+def owner_is_convolution(graph: Graph, parents: list[str]) -> bool:
+    """Whether the layer at that path keeps its weight as [*kernel, in, out]."""
+    found = graph
+    for parent in parents:
+        callee = next((n.target.graph for n in found.calls() if n.target is not None and n.target.child == parent), None)
+        if callee is None:
+            return False
+        found = callee
+    return found.library and is_convolution(found.definition)
 
 
 # --- whole functions ----------------------------------------------------------------------------------------------------------------------
