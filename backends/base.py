@@ -117,5 +117,6 @@ def find(name: str) -> Backend:
                 exit_code=2,
             )
         backend = plugins[name].load()
-    assert isinstance(backend, Backend)
+    if not isinstance(backend, Backend):
+        raise SpecError(Diagnostic("DL0704", f"the backend `{name}` does not fit the protocol of backends"), exit_code=3)
     return backend

@@ -134,6 +134,11 @@ CODES: dict[str, Code] = {
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "
         "exhaust the stack of a program that compiles it. Name an intermediate value.",
     ),
+    "DL0704": Code(
+        "a plug-in that is no backend",
+        "What a package registered under the entry point group `dslc.backends` lacks a part of the protocol in "
+        "backends/base.py.",
+    ),
     "DL0801": Code(
         "an initialiser without meaning",
         "The initialiser of a parameter cannot give values of its shape or element type, or its numbers contradict each "
@@ -170,6 +175,23 @@ CODES: dict[str, Code] = {
     "DL0809": Code(
         "weights larger than the memory",
         "The parameters of the model would not fit in the memory of this machine, so nothing was begun.",
+    ),
+    "DL0811": Code(
+        "no sizes to verify at",
+        "The requirements on the symbolic dimensions rule out all the sizes that were tried, or a tensor would be empty "
+        "at each of them. Give the sizes to compare at.",
+    ),
+    "DL0812": Code(
+        "a backend computes something else",
+        "The operands of the operation agree with those of the reference and its result does not. The tolerance is what "
+        "rounding explains: the reference is run again with each inexact operation off by up to 32 units in the last "
+        "place, and the largest change is what is allowed. Either the backend has a bug, or the operation means different"
+        " things in different places.",
+    ),
+    "DL0813": Code(
+        "a backend computes something else as a whole",
+        "An output differs from the reference, and each operation by itself agrees: the difference comes from how the "
+        "backend or a pass puts operations together, such as a fused layer.",
     ),
     "DL0901": Code(
         "malformed YAML",

@@ -111,7 +111,7 @@ def _orthogonal(rng: np.random.Generator, shape: Shape, numbers: Numbers) -> np.
 
 
 def _identity(rng: np.random.Generator, shape: Shape, numbers: Numbers) -> np.ndarray:
-    return np.asarray(numbers["gain"] * np.eye(*shape))
+    return np.asarray(numbers["gain"] * np.eye(shape[0], shape[1]))
 
 
 KINDS: Mapping[str, Callable[[np.random.Generator, Shape, Numbers], np.ndarray]] = {

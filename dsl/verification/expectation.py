@@ -1,0 +1,140 @@
+"""What the outputs of a graph should be, and how far from that a correct computation may land.
+
+The rule, for every tensor: the reference computes it in float64, then three times more with noise, in which every parameter, input and
+inexact operation is off by up to 32 units in the last place of its own element type (2 units for 16-bit types, whose operations
+compute in more bits and round once). The largest change that the noise makes is the tolerance, plus four units in the last place of
+the largest element; it never exceeds the cube root of one unit, relative to that element. So a tensor that hangs on small differences
+is allowed more, by as much as its own arithmetic says, and the others are not. Integers and booleans must be equal, except where the
+noise changes them (an argmax between two that are nearly equal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.base import Arrays
+from backends.reference import Interpreter, widened
+from dsl.ir import Graph, Node
+from dsl.ops.card import Card
+from dsl.ops.numpy_types import array_dtype
+from dsl.ops.registry import CARDS
+from dsl.types import DType
+
+_UNITS = {DType.F16: 2, DType.BF16: 2, DType.F32: 32, DType.F64: 32}
+"""How far off one operation may be, in units in the last place."""
+
+FLOOR = 4
+"""How many units in the last place of its largest element any tensor may be off."""
+
+TRIES = 3
+
+_EPSILON = {DType.F16: 2.0**-10, DType.BF16: 2.0**-7, DType.F32: 2.0**-23, DType.F64: 2.0**-52}
+_EXACT = frozenset({
+    "abs", "neg", "sign", "floor", "ceil", "round", "relu", "maximum", "minimum", "where", "clip", "max", "min", "max_pool",
+    *(name for name, card in CARDS.items() if card.family in ("shape", "index", "create", "control", "random")),
+}) - {"scatter_add", "linspace"}  # fmt: skip
+"""Operations that pick or move numbers and never round. A cast rounds when it is between floating types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One tensor: its `value`, how far each element may be off, and the elements that noise decides (of integers and booleans)."""
+
+    value: np.ndarray
+    tolerance: float
+    undecided: np.ndarray
+    steep: bool
+
+    def error(self, found: np.ndarray) -> float:
+        """The largest difference between `found` and the value; infinite for another shape, or where NaN and infinities differ."""
+        if np.shape(found) != self.value.shape:
+            return float("inf")
+        if self.value.dtype.kind != "f":
+            return float(np.max((np.asarray(found) != self.value) & ~self.undecided, initial=False))
+        other = np.asarray(found, dtype=np.float64)
+        finite = np.isfinite(self.value)
+        odd = np.where(np.isnan(self.value), np.isnan(other), other == self.value)
+        if not np.all(np.where(finite, np.isfinite(other), odd)):
+            return float("inf")
+        with np.errstate(invalid="ignore"):
+            return float(np.max(np.abs(other - self.value), where=finite, initial=0.0))
+
+    def accepts(self, found: np.ndarray) -> bool:
+        return self.error(found) <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The outputs of a graph and the updates of its buffers, by name."""
+
+    tensors: Mapping[str, Expected]
+
+    @property
+    def sound(self) -> bool:
+        """Whether the comparison says something: numbers are finite and the noise stays within the largest tolerance there is."""
+        return all(np.all(np.isfinite(e.value)) and not e.steep for e in self.tensors.values() if e.value.dtype.kind == "f")
+
+
+def expect(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool = False, seed: int = 0) -> Measurement:
+    """Compute what `graph` should give. Updates of buffers are named `update NAME`."""
+    exact = _run(Interpreter(weights, training=training), graph, inputs)
+    noisy = [_run(Noisy(weights, seed + i, training=training), graph, inputs) for i in range(TRIES)]
+    epsilon = {name: _EPSILON.get(graph.type(v).dtype, 0.0) for name, v in graph.outputs.items()}
+    coarsest = max([0.0, *(_EPSILON[t.dtype] for g in graph.callees() for n in g for t in n.types if t.dtype.is_float)])
+    return Measurement({
+        name: _expected(value, [run[name] for run in noisy], epsilon.get(name, coarsest)) for name, value in exact.items()
+    })  # fmt: skip
+
+
+def update_name(path: str) -> str:
+    """What the new value of a buffer is called among the outputs."""
+    return f"update {path}"
+
+
+def _run(interpreter: Interpreter, graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
+    outputs = interpreter.run(graph, interpreter.given(inputs) if isinstance(interpreter, Noisy) else inputs)
+    return {**outputs, **{update_name(path): value for path, value in interpreter.updated.items()}}
+
+
+def _expected(value: np.ndarray, noisy: list[np.ndarray], epsilon: float) -> Expected:
+    if value.dtype.kind != "f":
+        changed = np.any([n != value for n in noisy], axis=0)
+        return Expected(value, 0.0, np.asarray(changed), steep=False)
+    finite = np.isfinite(value) & np.all([np.isfinite(n) for n in noisy], axis=0)
+    largest = float(np.max(np.abs(value), where=finite, initial=0.0))
+    with np.errstate(invalid="ignore"):
+        moved = max(float(np.max(np.abs(n - value), where=finite, initial=0.0)) for n in noisy)
+    most = np.cbrt(epsilon) * largest
+    tolerance = min(moved + FLOOR * epsilon * largest, most)
+    return Expected(value, tolerance, np.zeros(value.shape, bool), steep=moved > most)
+
+
+class Noisy(Interpreter):
+    """The reference with every rounding that a target makes, and more: each inexact result is off by a random amount."""
+
+    def __init__(self, state: Arrays, seed: int, *, training: bool = False) -> None:
+        super().__init__(state, training=training)
+        self.noise = np.random.default_rng(seed)
+        self.state = self.given(state)
+
+    def given(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Parameters or inputs, off as well."""
+        return {name: self._own(np.asarray(value)) for name, value in arrays.items()}
+
+    def _own(self, value: np.ndarray) -> np.ndarray:
+        dtype = array_dtype(value)
+        return self._off(widened(value), dtype) if dtype is not None and dtype.is_float else value
+
+    def _primitive(self, card: Card, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int]) -> tuple[np.ndarray, ...]:
+        results = super()._primitive(card, node, operands, sizes)
+        if node.op in _EXACT or (node.op == "cast" and operands[0].dtype.kind != "f"):
+            return results
+        return tuple(self._off(r, t.dtype) if t.dtype.is_float else r for r, t in zip(results, node.types, strict=True))
+
+    def _off(self, value: np.ndarray, dtype: DType) -> np.ndarray:
+        amount = _UNITS[dtype] * _EPSILON[dtype]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(value * (1.0 + amount * self.noise.uniform(-1.0, 1.0, value.shape)))
