@@ -71,7 +71,7 @@ class Applier:
             case StaticFunction():
                 return self._static(function, given, span)
             case Function():
-                return self.context.instantiator.call_function(frame, function, given, span)
+                return self.context.functions.call(frame, function, given, span)
             case InitializerFunction():
                 return self.initializer(function, given, span)
             case Initializer():
@@ -443,14 +443,14 @@ class Applier:
         if isinstance(layer, Layer) and any(e.name == name for e in layer.type.definition.entries):
             return Method(instance, name)
         if name == "parameter_count":
-            return self.context.instantiator.parameter_count(instance.layer, expression.span)
-        return self.context.instantiator.member(frame, instance, name, expression)
+            return self.context.roots.parameter_count(instance.layer, expression.span)
+        return self.context.roots.member(frame, instance, name, expression)
 
     def layer_member(self, layer: Layer, name: str, expression: syntax.Member) -> object:
         if any(e.name == name for e in layer.type.definition.entries):
             return Method(layer, name)
         if name == "parameter_count":
-            return self.context.instantiator.parameter_count(layer, expression.span)
+            return self.context.roots.parameter_count(layer, expression.span)
         raise error(
             "DL0207",
             f"a `{layer.type.definition.name}` has no parameters until it is placed",

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from dsl.elaborate.evaluate import Evaluator
     from dsl.elaborate.execute import Executor
     from dsl.elaborate.frame import Frame
+    from dsl.elaborate.functions import FunctionCaller
     from dsl.elaborate.instantiate import Instantiator
+    from dsl.elaborate.repeats import Repeater
+    from dsl.elaborate.roots import Roots
 
 DEEPEST = 60
 """How many modules may be inside one another."""
@@ -47,6 +50,9 @@ class Context:
     applier: Applier = field(init=False)
     executor: Executor = field(init=False)
     instantiator: Instantiator = field(init=False)
+    repeats: Repeater = field(init=False)
+    functions: FunctionCaller = field(init=False)
+    roots: Roots = field(init=False)
 
     def evaluate(self, frame: Frame, expression: syntax.Expr) -> object:
         return self.evaluator.evaluate(frame, expression)

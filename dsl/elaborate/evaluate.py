@@ -221,7 +221,7 @@ class Evaluator:
                 f"the type `{expression.name}[...]` stands for an example input, which only a `test` has",
                 expression.span,
             )
-        return self.context.instantiator.example(frame, expression)
+        return self.context.roots.example(frame, expression)
 
     # --- members and indices ---
 

@@ -9,11 +9,15 @@ from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.elaborate.apply import Applier
+from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.context import Context, error
 from dsl.elaborate.evaluate import Evaluator
 from dsl.elaborate.execute import Executor, static_frame
 from dsl.elaborate.frame import Frame
-from dsl.elaborate.instantiate import Instantiator, check_static, module_signature
+from dsl.elaborate.functions import FunctionCaller
+from dsl.elaborate.instantiate import Instantiator
+from dsl.elaborate.repeats import Repeater
+from dsl.elaborate.roots import Roots
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
 from dsl.ir import Graph, Program, Value, count_parameters
 from dsl.loader import Unit
@@ -32,6 +36,9 @@ def new_context(float_type: DType = DType.F32) -> Context:
     context.applier = Applier(context)
     context.executor = Executor(context)
     context.instantiator = Instantiator(context)
+    context.repeats = Repeater(context)
+    context.functions = FunctionCaller(context)
+    context.roots = Roots(context)
     return context
 
 
@@ -66,7 +73,7 @@ def elaborate(
     errors: list[Diagnostic] = []
     for entry in definition.entries:
         try:
-            entries[entry.name] = context.instantiator.root(layer, entry.name)
+            entries[entry.name] = context.roots.root(layer, entry.name)
         except SpecError as problem:
             errors.extend(problem.diagnostics)
     errors.extend(_others(context, unit, definition))
@@ -93,7 +100,7 @@ def _others(context: Context, unit: Unit, main: syntax.Module) -> list[Diagnosti
             given = context.instantiator.hyper(static_frame(unit, context), LayerType(definition, unit), (), definition.name_span)
             layer = Layer(LayerType(definition, unit), given, definition.name_span)
             for entry in definition.entries:
-                context.instantiator.root(layer, entry.name)
+                context.roots.root(layer, entry.name)
         except SpecError as problem:
             errors.extend(problem.diagnostics)
     return errors

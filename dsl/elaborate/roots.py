@@ -1,0 +1,139 @@
+"""Where graphs begin and what may be asked of them: a model on its declared inputs, example inputs of a `test`, members of layers."""
+
+from __future__ import annotations
+
+from dsl import syntax
+from dsl.diagnostics import did_you_mean
+from dsl.dims import Dim, Expr, symbol
+from dsl.elaborate.context import Context, error
+from dsl.elaborate.frame import Frame, tensor
+from dsl.elaborate.instantiate import axis_names, plain_static
+from dsl.elaborate.signature import required_multiples
+from dsl.elaborate.values import (
+    Instance,
+    Layer,
+    RepeatLayer,
+    Tensor,
+    describe,
+)
+from dsl.ir import Graph, Value, count_parameters
+from dsl.source import Span
+from dsl.types import TensorType
+
+
+class Roots:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def root(self, layer: Layer, entry: str) -> Graph:
+        """The graph of a model on its declared inputs, whose dimension names become the symbols of the program."""
+        definition = layer.type.definition
+        found = next((e for e in definition.entries if e.name == entry), None)
+        if found is None:
+            names = ", ".join(e.name for e in definition.entries)
+            raise error(
+                "DL0207", f"`{definition.name}` has no entry point `{entry}`", definition.name_span, help=f"it has {names}"
+            )
+        frame = self.context.instantiator.new_frame(definition, found, layer.type.unit, 0)
+        for name, value in layer.hyper.items():
+            frame.bind(name, value)
+        multiples = required_multiples(found.body)
+        declared = [p for p in found.inputs if p.default is None]
+        for parameter in found.inputs:
+            if parameter.default is not None:
+                frame.bind(parameter.name, None)
+        for parameter in declared:
+            self._bind_symbols(frame, parameter, multiples)
+        for parameter in declared:
+            assert parameter.type is not None
+            type_ = self._input_type(frame, parameter)
+            node = frame.graph.add("input", (), {"name": parameter.name}, (type_,), spans=(parameter.span,))
+            frame.graph.inputs[parameter.name] = Value(node.id)
+            frame.bind(parameter.name, tensor(Value(node.id), type_.rank, axis_names(parameter.type, type_.rank)), parameter.span)
+        frame.graph.dim_names = dict(frame.dims)
+        frame.graph.hyper = {k: plain_static(v) for k, v in layer.hyper.items()}
+        self.context.open.append((id(definition), definition.name, definition.name_span))
+        try:
+            self.context.instantiator.run(frame, definition, found)
+        finally:
+            self.context.open.pop()
+        return frame.graph
+
+    def _bind_symbols(self, frame: Frame, parameter: syntax.Parameter, multiples: dict[str, int]) -> None:
+        if parameter.type is None or parameter.type.dims is None:
+            raise error(
+                "DL0516",
+                f"the input `{parameter.name}` needs a tensor type",
+                parameter.span,
+                help=f"{parameter.name}: float[B, D]",
+            )
+        for item in parameter.type.dims:
+            if isinstance(item, syntax.Ellipsis):
+                raise error(
+                    "DL0517", "the input of a model has a fixed number of axes", item.span, help="write its dimensions out"
+                )
+            if isinstance(item, syntax.Name) and item.id not in frame.names:
+                frame.bind_dim(item.id, symbol(item.id, multiples.get(item.id, 1)), item.span)
+                frame.plain[item.id] = symbol(item.id)
+            elif isinstance(item, syntax.Name) and item.id not in frame.dims:
+                frame.dims[item.id] = frame.names[item.id].value  # type: ignore[assignment]
+
+    def _input_type(self, frame: Frame, parameter: syntax.Parameter) -> TensorType:
+        assert parameter.type is not None
+        executor = self.context.executor
+        shape: list[Dim] = []
+        for item in parameter.type.dims or ():
+            assert not isinstance(item, syntax.Ellipsis)
+            size = self.context.evaluate(frame, item)
+            if not isinstance(size, int | Expr) or isinstance(size, bool):
+                raise error("DL0417", f"a size in a type is an integer, not {describe(size)}", item.span)
+            if isinstance(size, int) and size < 0:
+                raise error("DL0402", f"a size is at least 0, not {size}", item.span)
+            shape.append(size)
+        dtype = executor.dtype(parameter.type)
+        return TensorType(dtype, tuple(shape))
+
+    def example(self, frame: Frame, expression: syntax.TypeExpr) -> Tensor:
+        """An input for a `test`: `int[2, 7]`."""
+        number = len(frame.graph.inputs)
+        for item in expression.dims or ():
+            if isinstance(item, syntax.Name) and item.id not in frame.names:
+                frame.bind_dim(item.id, symbol(item.id), item.span)
+        parameter = syntax.Parameter(f"input_{number}", expression, None, expression.span)
+        type_ = self._input_type(frame, parameter)
+        node = frame.graph.add("input", (), {"name": parameter.name}, (type_,), spans=(expression.span,))
+        frame.graph.inputs[parameter.name] = Value(node.id)
+        return tensor(Value(node.id), type_.rank)
+
+    def parameter_count(self, layer: Layer | RepeatLayer, span: Span) -> int:
+        """How many trained numbers a model has, on the inputs that it declares."""
+        if isinstance(layer, RepeatLayer):
+            raise error("DL0207", "a `repeat` has no parameters until it is applied", span)
+        graphs = [self.root(layer, e.name) for e in layer.type.definition.entries]
+        return count_parameters(graphs)
+
+    def member(self, frame: Frame, instance: Instance, name: str, expression: syntax.Member) -> object:
+        """A parameter of an applied layer, or a layer in it."""
+        if not instance.graphs:
+            raise error(
+                "DL0518", f"`{instance.name}` has not been applied yet, so the shape of its parameters is not known", expression.span,
+                help="apply it first, or declare the tensor with `param`",
+            )  # fmt: skip
+        for graph in instance.graphs:
+            parameter = graph.parameters.get(name)
+            if parameter is not None:
+                path = f"{instance.name}.{name}"
+                op = "param" if parameter.trained else "buffer"
+                node = frame.graph.add(op, (), {"path": path}, (parameter.type,), spans=(expression.span,))
+                return tensor(Value(node.id), parameter.type.rank)
+            inner = [c.target.graph for c in graph.calls() if c.target is not None and c.target.child == name]
+            if inner:
+                return Instance(f"{instance.name}.{name}", instance.layer, instance.span, inner, used=True)
+        known = [n for g in instance.graphs for n in (*g.parameters, *g.children)]
+        near = did_you_mean(name, known)
+        raise error(
+            "DL0207",
+            f"`{instance.name}` has no parameter `{name}`",
+            expression.name_span,
+            help=f"did you mean `{near}`?" if near else f"it has {', '.join(dict.fromkeys(known)) or 'none'}",
+        )
