@@ -4,22 +4,24 @@ A `Graph` is one entry point of one definition, elaborated for given hyper-param
 parameters and buffers, or call other graphs (`call`, `repeat`), so the module tree of the spec is still there. Symbolic dimensions of a
 graph are its own: a call says in `bindings` what they are in the caller.
 
-networkx holds the graph; operand order is the tuple in the node, never the order of edges.
+The data flow is a networkx graph, made when a pass first asks who reads what (`check` never does, and does without importing networkx).
+Operand order is the tuple in the node, never the order of edges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
-
-import networkx as nx
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dsl.diagnostics import InternalError
 from dsl.dims import Dim
 from dsl.ops.card import Attributes
 from dsl.source import NOWHERE, Span
 from dsl.types import TensorType
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class Value(NamedTuple):
@@ -127,7 +129,7 @@ class Graph:
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
         self.axis_names: dict[str, tuple[str | None, ...]] = {}
-        self._graph: nx.DiGraph[int] = nx.DiGraph()
+        self._flow: nx.DiGraph[int] | None = None
         self._nodes: dict[int, Node] = {}
         self._next = 0
 
@@ -148,7 +150,7 @@ class Graph:
 
     def users(self, node: Node) -> list[Node]:
         """The nodes that read a result of `node`, in order."""
-        return [self._nodes[i] for i in sorted(self._graph.successors(node.id))]
+        return [self._nodes[i] for i in sorted(self.networkx.successors(node.id))]
 
     def calls(self) -> Iterator[Node]:
         """The `call` and `repeat` nodes."""
@@ -157,7 +159,13 @@ class Graph:
     @property
     def networkx(self) -> nx.DiGraph[int]:
         """The data flow as a networkx graph: node ids, with the Node as attribute `node`. Treat it as read-only."""
-        return self._graph
+        if self._flow is None:
+            import networkx as nx
+
+            self._flow = nx.DiGraph()
+            self._flow.add_nodes_from((node.id, {"node": node}) for node in self)
+            self._flow.add_edges_from((value.node, node.id) for node in self for value in node.inputs)
+        return self._flow
 
     def returned(self) -> set[Value]:
         """Values that leave the graph: outputs and updates."""
@@ -199,9 +207,9 @@ class Graph:
         node = Node(self._next, op, inputs, attributes, types, name, spans, target)
         self._next += 1
         self._nodes[node.id] = node
-        self._graph.add_node(node.id, node=node)
-        for value in inputs:
-            self._graph.add_edge(value.node, node.id)
+        if self._flow is not None:
+            self._flow.add_node(node.id, node=node)
+            self._flow.add_edges_from((value.node, node.id) for value in inputs)
         return node
 
     def set_name(self, value: Value, name: str) -> None:
@@ -216,7 +224,8 @@ class Graph:
 
     def _put(self, node: Node) -> None:
         self._nodes[node.id] = node
-        self._graph.nodes[node.id]["node"] = node
+        if self._flow is not None:
+            self._flow.nodes[node.id]["node"] = node
 
     # --- rewriting (see passes/) ---
 
@@ -227,14 +236,15 @@ class Graph:
         other.hyper, other.inputs, other.outputs = dict(self.hyper), dict(self.inputs), dict(self.outputs)
         other.updates, other.parameters, other.children = dict(self.updates), dict(self.parameters), dict(self.children)
         other.constraints, other.dim_names, other.axis_names = list(self.constraints), dict(self.dim_names), dict(self.axis_names)
-        other._graph, other._nodes, other._next = self._graph.copy(), dict(self._nodes), self._next
+        other._nodes, other._next = dict(self._nodes), self._next
         return other
 
     def replace_node(self, node: Node) -> None:
         """Put `node` in place of the one with its id; its operands may differ."""
-        self._graph.remove_edges_from(list(self._graph.in_edges(node.id)))
         self._put(node)
-        self._graph.add_edges_from((value.node, node.id) for value in node.inputs)
+        if self._flow is not None:
+            self._flow.remove_edges_from(list(self._flow.in_edges(node.id)))
+            self._flow.add_edges_from((value.node, node.id) for value in node.inputs)
 
     def redirect(self, old: Value, new: Value) -> None:
         """Make every reader of `old` read `new`."""
@@ -247,11 +257,14 @@ class Graph:
         """Drop nodes that nothing reads any more."""
         for node in nodes:
             del self._nodes[node.id]
-            self._graph.remove_node(node.id)
+            if self._flow is not None:
+                self._flow.remove_node(node.id)
 
     def reorder(self) -> None:
         """Restore a topological order after rewriting, staying as near to the present order as possible."""
-        order = nx.lexicographical_topological_sort(self._graph)
+        from networkx import lexicographical_topological_sort
+
+        order = lexicographical_topological_sort(self.networkx)
         self._nodes = {i: self._nodes[i] for i in order}
 
     def verify(self) -> None:
@@ -261,7 +274,7 @@ class Graph:
             for value in node.inputs:
                 if value.node not in seen or value.index >= len(self._nodes[value.node].types):
                     raise InternalError(f"{self.definition}: node {node.id} ({node.op}) reads {value} before it exists")
-            if set(self._graph.predecessors(node.id)) != {v.node for v in node.inputs}:
+            if self._flow is not None and set(self._flow.predecessors(node.id)) != {v.node for v in node.inputs}:
                 raise InternalError(f"{self.definition}: the edges of node {node.id} ({node.op}) disagree with its operands")
             seen.add(node.id)
         for value in (*self.inputs.values(), *self.returned()):
