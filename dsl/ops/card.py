@@ -151,11 +151,12 @@ class Card:
     def signature(self) -> str:
         """How the card is called, for people: `conv(x, weight, stride=1, padding=0, dilation=1, groups=1)`."""
         parts = [f"*{o.name}" if o.variadic else f"{o.name}=none" if o.optional else o.name for o in self.operands]
-        parts += [a.name if a.default is REQUIRED else f"{a.name}={_shown(a.default)}" for a in self.attributes]
+        parts += [a.name if a.default is REQUIRED else f"{a.name}={shown(a.default)}" for a in self.attributes]
         return f"{self.name}({', '.join(parts)})"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A static value as a spec writes it."""
     match value:
         case None:
             return "none"
@@ -164,6 +165,6 @@ def _shown(value: object) -> str:
         case str():
             return f'"{value}"'
         case tuple():
-            return f"[{', '.join(map(_shown, value))}]"
+            return f"[{', '.join(map(shown, value))}]"
         case _:
             return str(value)

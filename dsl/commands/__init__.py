@@ -1,0 +1,1 @@
+"""The commands of `dslc`, each thin: options in, the driver, text out."""

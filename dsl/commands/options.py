@@ -1,0 +1,74 @@
+"""The options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from dsl.elaborate.program import MOST_PARAMETERS
+from dsl.types import DType
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+FLOATS = {dtype.value: dtype for dtype in (DType.F32, DType.F64, DType.BF16, DType.F16)}
+
+
+def spec_argument(command: Command) -> Command:
+    return click.argument("spec", metavar="SPEC")(command)
+
+
+def specs_argument(command: Command) -> Command:
+    return click.argument("specs", metavar="SPEC...", nargs=-1, required=True)(command)
+
+
+def model_options(command: Command) -> Command:
+    """`--model`, `--set`, `--dtype` and `--max-parameters`: which program of a spec is meant."""
+    for option in (
+        click.option(
+            "--max-parameters", metavar="N", type=click.IntRange(min=1), default=MOST_PARAMETERS, show_default=True,
+            help="Refuse models with more parameters.",
+        ),
+        click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means."),
+        click.option(
+            "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A hyper-parameter of the model; repeatable."
+        ),
+        click.option("--model", metavar="NAME", help="Which model of the file; the first one by default."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def weight_options(command: Command) -> Command:
+    """`--weights` and `--seed`."""
+    for option in (
+        click.option(
+            "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initial weights."
+        ),
+        click.option("--weights", metavar="FILE", help="Weights (.safetensors, .npz); initial ones by default."),
+    ):
+        command = option(command)
+    return command
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="JSON, for tools.")(command)
+
+
+def output_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
+    default = None if required else "-"
+    return click.option("-o", "--output", metavar="FILE", required=required, default=default, help=help)
+
+
+def _settings(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        name = name.strip()
+        if not separator or not name:
+            raise click.BadParameter(f"`{text}` is not NAME=VALUE")
+        if name in found:
+            raise click.BadParameter(f"`{name}` is set twice")
+        found[name] = value.strip()
+    return found
