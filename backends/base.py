@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Node, Program
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -96,7 +98,13 @@ BUILT_IN = {
 
 def names() -> list[str]:
     """The names that `--backend` takes, ours first."""
-    return [*BUILT_IN, *sorted(p.name for p in entry_points(group="dslc.backends") if p.name not in BUILT_IN)]
+    return [*BUILT_IN, *sorted(_plugins().keys() - BUILT_IN.keys())]
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # its import takes longer than a check of a small spec
+
+    return {p.name: p for p in entry_points(group="dslc.backends")}
 
 
 def find(name: str) -> Backend:
@@ -105,7 +113,7 @@ def find(name: str) -> Backend:
         module, attribute = BUILT_IN[name].split(":")
         backend = getattr(import_module(module), attribute)
     else:
-        plugins = {p.name: p for p in entry_points(group="dslc.backends")}
+        plugins = _plugins()
         if name not in plugins:
             near = did_you_mean(name, names())
             raise SpecError(
