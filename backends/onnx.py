@@ -96,7 +96,10 @@ class Emitter:
             owner = prefix if call.child is None else f"{prefix}{call.child}."
             return tuple(self._apply(body, call, xs, types, owner, inner))
         for i in range(call.start, call.start + call.count):
+            body.scope = prefix
             results = self._apply(body, call, xs, types, f"{prefix}{call.child}.{i}.", inner)
+            if i + 1 < call.start + call.count:
+                body.name(results[0], f"{prefix}{call.child}.{i}")
             xs = [results[0], *xs[1:]]
         return (xs[0],)
 
@@ -316,7 +319,7 @@ class OnnxBackend:
             only = Program(program.name, {entry: program.entries[entry]})
             return self.emit(only, EmitOptions(), weights)
 
-        return OnnxSession(program, {program.main.entry: opened(artifact, device)}, emitted, device)
+        return OnnxSession(program, {program.main.entry: opened(artifact, program.main, device)}, emitted, device)
 
 
 BACKEND = OnnxBackend()

@@ -1,4 +1,7 @@
-"""Running an ONNX file on onnxruntime, from memory or, with data beside it, from a temporary folder."""
+"""Running an ONNX file on onnxruntime, from memory or, with data beside it, from a temporary folder.
+
+NumPy has no bf16: a model that takes or gives it is opened with casts from and to f32 at its ends.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
+from onnx import ModelProto, TensorProto, helper
 
 from backends.base import Arrays, Artifact, Result
 from backends.onnx_types import NUMPY
 from dsl.diagnostics import Diagnostic, SpecError
-from dsl.ir import Program
+from dsl.ir import Graph, Program
 from dsl.types import DType
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-def opened(artifact: Artifact, device: str = "cpu") -> onnxruntime.InferenceSession:
-    """The model on that device; SpecError (exit code 3) where onnxruntime was built without it."""
+def opened(artifact: Artifact, graph: Graph, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """The model of that graph on a device; SpecError (exit code 3) where onnxruntime was built without it."""
     provider = _PROVIDERS.get(device)
     if provider not in onnxruntime.get_available_providers():
         there = ", ".join(d for d, p in _PROVIDERS.items() if p in onnxruntime.get_available_providers())
@@ -28,14 +32,38 @@ def opened(artifact: Artifact, device: str = "cpu") -> onnxruntime.InferenceSess
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     providers = list(dict.fromkeys([provider, _PROVIDERS["cpu"]]))
+    ends = (*graph.inputs.values(), *graph.outputs.values())
+    narrow = any(graph.type(v).dtype is DType.BF16 for v in ends)
+    content = _with_f32_ends(artifact.content) if narrow else artifact.content
     if not artifact.beside:
-        return onnxruntime.InferenceSession(artifact.content, options, providers=providers)
+        return onnxruntime.InferenceSession(content, options, providers=providers)
     with TemporaryDirectory() as folder:
         main = Path(folder, f"model{artifact.suffix}")
-        main.write_bytes(artifact.content)
+        main.write_bytes(content)
         for name, data in artifact.beside.items():
             Path(folder, name).write_bytes(data)
         return onnxruntime.InferenceSession(str(main), options, providers=providers)
+
+
+def _with_f32_ends(content: bytes) -> bytes:
+    """The model with f32 in place of bf16 inputs and outputs."""
+    model = ModelProto.FromString(content)
+    graph = model.graph
+    narrow = {v.name for v in (*graph.input, *graph.output) if v.type.tensor_type.elem_type == TensorProto.BFLOAT16}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"{name}.bf16" if name in narrow else name for name in names]
+    given = [v.name for v in graph.input if v.name in narrow]
+    made = [v.name for v in graph.output if v.name in narrow]
+    before = [helper.make_node("Cast", [name], [f"{name}.bf16"], to=TensorProto.BFLOAT16) for name in given]
+    after = [helper.make_node("Cast", [f"{name}.bf16"], [name], to=TensorProto.FLOAT) for name in made]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for v in (*graph.input, *graph.output):
+        if v.name in narrow:
+            v.type.tensor_type.elem_type = TensorProto.FLOAT
+    return bytes(model.SerializeToString())
 
 
 @dataclass(slots=True)
@@ -53,7 +81,7 @@ class OnnxSession:
                 Diagnostic("DL0715", "an ONNX model does inference only; train with the torch or jax backend"), exit_code=2
             )
         if entry not in self.sessions:
-            self.sessions[entry] = opened(self.emitted(entry), self.device)
+            self.sessions[entry] = opened(self.emitted(entry), self.program.entries[entry], self.device)
         session, graph = self.sessions[entry], self.program.entries[entry]
         feed = {}
         for slot, (name, value) in zip(session.get_inputs(), graph.inputs.items(), strict=True):
@@ -63,7 +91,4 @@ class OnnxSession:
 
 
 def _given(value: np.ndarray, dtype: DType) -> np.ndarray:
-    if dtype is DType.BF16:
-        message = "onnxruntime takes no bf16 arrays from NumPy; give the model f32 inputs and cast them"
-        raise SpecError(Diagnostic("DL0716", message), exit_code=2)
-    return np.asarray(value).astype(NUMPY[dtype], copy=False)
+    return np.asarray(value).astype(np.float32 if dtype is DType.BF16 else NUMPY[dtype], copy=False)
