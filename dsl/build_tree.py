@@ -1,7 +1,7 @@
 """The tree, built while parsing: one method a rule of grammar/dl.lark, from its children to a node.
 
-Children are tokens and finished nodes, in the order of the rule; lark does not say which, hence `Any`, here and nowhere after. The methods
-hold no state, so one builder serves all texts.
+Children are tokens and finished nodes, in the order of the rule; the tables do not say which, hence `Any`, here and nowhere after. The
+methods hold no state, so one builder serves all texts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dsl.diagnostics import Diagnostic, SpecError
+from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.source import Span
 from dsl.syntax import (
     Argument,
@@ -45,7 +45,6 @@ from dsl.syntax import (
     Return,
     Slice,
     Stage,
-    Statement,
     TensorDecl,
     Test,
     TupleExpr,
@@ -90,8 +89,8 @@ class TreeBuilder:
     def short_module(self, c: Children) -> Module:
         (kind, name), parameters, inputs, outputs, body = c
         span = Span(kind.source, kind.start, body[-1].end)
-        forward = self._entry("forward", name.span, inputs, outputs, body, span)
-        _check_hyper_parameters(parameters)
+        forward = Entry("forward", check_inputs(inputs), outputs, _between(body), name.span, span)
+        check_hyper_parameters(parameters)
         return Module(kind.value, name.value, parameters, (), (forward,), True, name.span, span)
 
     def long_module(self, c: Children) -> Module:
@@ -100,8 +99,9 @@ class TreeBuilder:
         members = _between(body)
         entries = tuple([member for member in members if type(member) is Entry])
         if not entries:
-            raise SpecError(_no_entry(kind.value, name, parameters))
-        _check_hyper_parameters(parameters)
+            raise SpecError(no_entry(kind.value, name.value, name.span, bool(parameters)))
+        check_entries(entries)
+        check_hyper_parameters(parameters)
         statements = tuple([member for member in members if type(member) is not Entry])
         return Module(kind.value, name.value, parameters, statements, entries, False, name.span, _over(kind, body[-1]))
 
@@ -110,15 +110,7 @@ class TreeBuilder:
 
     def entry(self, c: Children) -> Entry:
         word, name, inputs, outputs, body = c
-        return self._entry(name.value, name.span, inputs, outputs, body, _over(word, body[-1]))
-
-    def _entry(self, name: str, place: Span, inputs: Any, outputs: Any, body: Any, span: Span) -> Entry:
-        for parameter in inputs:
-            if parameter.type is None or parameter.type.dims is None:
-                raise SpecError(_input_without_type(parameter))
-            if parameter.default is not None and not (isinstance(parameter.default, Literal) and parameter.default.value is None):
-                raise SpecError(_input_with_default(parameter))
-        return Entry(name, inputs, outputs, _between(body), place, span)
+        return Entry(name.value, check_inputs(inputs), outputs, _between(body), name.span, _over(word, body[-1]))
 
     def parameters(self, c: Children) -> tuple[Parameter, ...]:
         return _between(c)
@@ -204,7 +196,11 @@ class TreeBuilder:
         return If(c[1], body, _between(otherwise), _over(c[0], otherwise[-1]))
 
     def for_(self, c: Children) -> For:
-        return For(c[1], c[3], _between(c[4]), _over(c[0], c[4][-1]))
+        pattern, iterable = c[1]
+        return For(pattern, iterable, _between(c[2]), _over(c[0], c[2][-1]))
+
+    def for_head(self, c: Children) -> tuple[Pattern, Expr]:
+        return c[0], c[2]
 
     def return_(self, c: Children) -> Return:
         return Return(_values(c[1]), _over(c[0], c[1]))
@@ -359,7 +355,11 @@ def _values(value: Expr) -> tuple[Expr, ...]:
     return value.items if type(value) is TupleExpr else (value,)
 
 
-def _check_hyper_parameters(parameters: tuple[Parameter, ...]) -> None:
+# --- what the grammar leaves open -------------------------------------------------------------------------------------------------
+
+
+def check_hyper_parameters(parameters: tuple[Parameter, ...]) -> None:
+    """Each hyper-parameter of a module has a type."""
     for parameter in parameters:
         if parameter.type is None:
             message = f"the hyper-parameter `{parameter.name}` has no type"
@@ -367,13 +367,38 @@ def _check_hyper_parameters(parameters: tuple[Parameter, ...]) -> None:
             raise SpecError(Diagnostic("DL0113", message, parameter.span, help=fix))
 
 
+def check_inputs(inputs: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    """The inputs of an entry point have shapes and no defaults."""
+    for parameter in inputs:
+        if parameter.type is None or parameter.type.dims is None:
+            raise SpecError(_input_without_type(parameter))
+        if parameter.default is not None and not _is_none(parameter.default):
+            raise SpecError(_input_with_default(parameter))
+    return inputs
+
+
+def check_entries(entries: tuple[Entry, ...]) -> None:
+    """Entry points have different names."""
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        first = seen.setdefault(entry.name, entry)
+        if first is not entry:
+            label = Label(first.name_span, "first here")
+            raise SpecError(Diagnostic("DL0113", f"the entry point `{entry.name}` stands twice", entry.name_span, labels=(label,)))
+
+
+def no_entry(kind: str, name: str, span: Span, has_parameters: bool) -> Diagnostic:
+    """A module without inputs."""
+    brackets = "(...)" if has_parameters else "()"
+    fix = f"write the inputs in a second bracket, `{kind} {name}{brackets}(x: float[B, D])`, or a `def forward(...)` inside"
+    return Diagnostic("DL0113", f"the {kind} `{name}` has no entry point", span, help=fix)
+
+
 # --- messages ---------------------------------------------------------------------------------------------------------------------
 
 
-def _no_entry(kind: str, name: Token, parameters: tuple[Parameter, ...]) -> Diagnostic:
-    brackets = "(...)" if parameters else "()"
-    fix = f"write the inputs in a second bracket, `{kind} {name.value}{brackets}(x: float[B, D])`, or a `def forward(...)` inside"
-    return Diagnostic("DL0113", f"the {kind} `{name.value}` has no entry point", name.span, help=fix)
+def _is_none(expression: Expr) -> bool:
+    return isinstance(expression, Literal) and expression.value is None
 
 
 def _input_without_type(parameter: Parameter) -> Diagnostic:

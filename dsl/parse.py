@@ -26,7 +26,7 @@ from grammar import DL_GRAMMAR
 
 __all__ = ["parse", "parse_expression", "read_source"]
 
-PIECES = ("definition", "value", "expression", "pattern", "type", "parameter", "imported")
+PIECES = ("definition", "value", "expression", "pattern", "type", "parameter", "imported", "path", "for_head")
 MAX_ERRORS = 50
 
 
@@ -75,7 +75,7 @@ def parse_piece(start: str, tokens: Tokens, place: Span) -> object:
     deep = too_deep([node])
     if deep:
         raise SpecError(deep)
-    return cast(object, node)
+    return node
 
 
 _PIECE_NAMES = {
@@ -86,6 +86,8 @@ _PIECE_NAMES = {
     "type": "a type",
     "parameter": "a parameter",
     "imported": "a name",
+    "path": "a file",
+    "for_head": "`name in expression`",
 }
 
 

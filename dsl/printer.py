@@ -125,11 +125,11 @@ class _Printer:
         self.block(first + second, entry.body, node.comments)
 
     def long_inputs(self, pad: str, entry: Entry) -> str:
-        inputs = [_parameter(p) for p in entry.inputs]
+        inputs = [print_parameter(p) for p in entry.inputs]
         return "\n" + pad + fill("(", inputs, ")", len(pad)) + _result(entry.outputs) + " {"
 
     def parameters(self, head: str, parameters: Sequence[Parameter]) -> str:
-        items = [_parameter(p) for p in parameters]
+        items = [print_parameter(p) for p in parameters]
         flat = f"{head}({', '.join(items)})"
         return flat if self.indent + len(flat) <= WIDTH or not items else fill(f"{head}(", items, ")", self.indent)
 
@@ -211,7 +211,8 @@ def _returned(node: Return) -> Expr:
     return node.values[0] if len(node.values) == 1 else TupleExpr(node.values)
 
 
-def _parameter(node: Parameter) -> str:
+def print_parameter(node: Parameter) -> str:
+    """`heads: int = 8`"""
     kind = "" if node.type is None else f": {print_type(node.type)}"
     if node.default is None:
         return node.name + kind
@@ -224,8 +225,9 @@ def _result(outputs: Sequence[Output]) -> str:
         return ""
     if len(outputs) == 1 and outputs[0].name is None:
         return f" -> {print_type(outputs[0].type)}"
-    return f" -> ({', '.join(_output(output) for output in outputs)})"
+    return f" -> ({', '.join(print_output(output) for output in outputs)})"
 
 
-def _output(output: Output) -> str:
+def print_output(output: Output) -> str:
+    """`y: float[B, D]`"""
     return print_type(output.type) if output.name is None else f"{output.name}: {print_type(output.type)}"
