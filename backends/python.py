@@ -124,6 +124,7 @@ class Body:
         self._plan: Schedule = schedule(graph)
         self._pending = dict(self._plan.reads)
         self._bound: dict[str, Value | None] = {}
+        self._arguments = dict(arguments)
         self._dims: dict[str, tuple[str, int]] = {}
         self._dim_names: dict[str, str] = {}
         self._used_dims: dict[str, None] = {}
@@ -421,6 +422,23 @@ class Body:
     def consume(self, expression: Expression) -> None:
         """Note that a statement with this expression has been written: the variables in it are read."""
         self._consume(expression)
+
+    def argument(self, name: str) -> str:
+        """The variable of the input called `name`."""
+        return self._arguments[name]
+
+    def holds_input(self, name: str) -> bool:
+        """Whether the variable of an input still holds it."""
+        return self._bound.get(self._arguments[name]) == self.graph.inputs[name]
+
+    def pinned(self, name: str) -> Expression:
+        """The variable of an input, which it keeps to the end: for expressions that use it without reading the value."""
+        self._pending[self.graph.inputs[name]] = self._pending.get(self.graph.inputs[name], 0) + 1
+        return Expression(self._arguments[name])
+
+    def is_read(self, value: Value) -> bool:
+        """Whether anything uses the value."""
+        return self._plan.reads.get(value, 0) > 0
 
     def dies_in(self, expression: Expression) -> bool:
         """Whether the expression is a variable that nothing reads after the statement being written."""

@@ -1,0 +1,106 @@
+"""Initial values as calls of `torch.nn.init`, by the name of the scheme where the numbers are one's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dsl.ir import Graph, Parameter
+
+Named = tuple[tuple[str, float | str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InitCall:
+    """`nn.init.function(parameter, keyword=value)`; a keyword that is empty is given by position."""
+
+    function: str
+    arguments: Named = ()
+
+
+def init_call(parameter: Parameter) -> InitCall:
+    """How `parameter` begins."""
+    numbers = parameter.initial.arguments
+    shape = tuple(int(d) for d in parameter.type.shape if isinstance(d, int))
+    match parameter.initial.kind:
+        case "constant":
+            return _constant(numbers["value"])
+        case "uniform":
+            return _uniform(numbers["low"], numbers["high"], shape)
+        case "normal":
+            return _normal(numbers["mean"], numbers["std"], shape)
+        case "truncated_normal":
+            named = (("mean", 0.0), ("std", 1.0), ("a", -2.0), ("b", 2.0))
+            values = (numbers["mean"], numbers["std"], numbers["low"], numbers["high"])
+            return InitCall("trunc_normal_", _unless_default(named, values))
+        case "orthogonal":
+            return InitCall("orthogonal_", _unless_default((("gain", 1.0),), (numbers["gain"],)))
+        case _:
+            return InitCall("eye_") if numbers["gain"] == 1 else InitCall("identity", (("", numbers["gain"]),))
+
+
+def _unless_default(named: Named, values: tuple[float, ...]) -> Named:
+    return tuple((name, value) for (name, default), value in zip(named, values, strict=True) if value != default)
+
+
+def _constant(value: float) -> InitCall:
+    if value in (0, 1):
+        return InitCall("zeros_" if value == 0 else "ones_")
+    return InitCall("constant_", (("", value),))
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """What torch takes for fan_in and fan_out."""
+    if len(shape) < 2 or 0 in shape:
+        return None
+    places = math.prod(shape[2:])
+    return shape[1] * places, shape[0] * places
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...]) -> InitCall:
+    fans = _fans(shape)
+    if fans is not None and low == -high:
+        if math.isclose(high, math.sqrt(6 / sum(fans)), rel_tol=1e-9):
+            return InitCall("xavier_uniform_")
+        if math.isclose(high, math.sqrt(6 / fans[0]), rel_tol=1e-9):
+            return InitCall("kaiming_uniform_")
+        if math.isclose(high, math.sqrt(3 / fans[0]), rel_tol=1e-9):
+            return InitCall("kaiming_uniform_", (("nonlinearity", "linear"),))
+        if math.isclose(high, math.sqrt(1 / fans[0]), rel_tol=1e-9):
+            return InitCall("kaiming_uniform_", (("a", "math.sqrt(5)"),))
+    return InitCall("uniform_", (("", low), ("", high)))
+
+
+def _normal(mean: float, std: float, shape: tuple[int, ...]) -> InitCall:
+    fans = _fans(shape)
+    if fans is not None and mean == 0:
+        if math.isclose(std, math.sqrt(2 / fans[0]), rel_tol=1e-9):
+            return InitCall("kaiming_normal_")
+        if math.isclose(std, math.sqrt(2 / fans[1]), rel_tol=1e-9):
+            return InitCall("kaiming_normal_", (("mode", "fan_out"),))
+        if math.isclose(std, math.sqrt(2 / sum(fans)), rel_tol=1e-9):
+            return InitCall("xavier_normal_")
+        if math.isclose(std, math.sqrt(1 / fans[0]), rel_tol=1e-9):
+            return InitCall("kaiming_normal_", (("nonlinearity", "linear"),))
+    return InitCall("normal_", _unless_default((("mean", 0.0), ("std", 1.0)), (mean, std)))
+
+
+_FAN_IN = InitCall("kaiming_uniform_", (("a", "math.sqrt(5)"),))
+_NORMS = {
+    "weight": InitCall("ones_"),
+    "bias": InitCall("zeros_"),
+    "running_mean": InitCall("zeros_"),
+    "running_var": InitCall("ones_"),
+}
+
+
+def begins_by_itself(graph: Graph, name: str) -> bool:
+    """Whether the parameter `name` of a layer of torch.nn begins so without being told."""
+    definition, wanted = graph.definition, init_call(graph.parameters[name])
+    if definition == "Embedding":
+        return wanted == InitCall("normal_")
+    if definition == "PReLU":
+        return True
+    if "Norm" in definition:
+        return wanted == _NORMS[name]
+    return name == "weight" and definition != "Bilinear" and wanted == _FAN_IN
