@@ -246,7 +246,7 @@ def _told(constraint: Constraint) -> str:
     return f"{text} ({constraint.message})" if constraint.message else text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class OnnxBackend:
     name: str = "onnx"
     summary: str = "an ONNX model for inference, with its weights; runs on onnxruntime"
@@ -295,6 +295,7 @@ class OnnxBackend:
             [_value_info(x.name, graph.type(v)) for x, v in zip(inputs, graph.inputs.values(), strict=True)],
             [_value_info(name, graph.type(v)) for name, v in zip(outputs, graph.outputs.values(), strict=True)],
             list(body.constants.values()),
+            value_info=[_value_info(body.final(n), t) for n, t in body.described.items() if body.final(n) not in outputs],
             doc_string=graph.doc or None,
         )
         imports = [helper.make_opsetid("", opset), *([helper.make_opsetid(DOMAIN, 1)] if emitter.protos else [])]

@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from backends.onnx_types import ELEMENT, Refused, computed_in, tensor
 from dsl.dims import Dim, DimTree, dim_tree
-from dsl.types import DType, Shape
+from dsl.types import DType, Shape, TensorType
 
 Attribute = int | float | str | Sequence[int] | Sequence[float] | TensorProto | None
 
@@ -72,7 +72,8 @@ class Step:
 class Body:
     """The nodes of the main graph or of a function. `constants` is None where constants have to be nodes.
 
-    `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where.
+    `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where, `described` the types of results
+    that ONNX's own inference cannot tell.
     """
 
     opset: int
@@ -83,6 +84,7 @@ class Body:
     weights: dict[Weight, DType] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     runs: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)
+    described: dict[str, TensorType] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _renamed: dict[str, str] = field(default_factory=dict)

@@ -124,12 +124,23 @@ def _instance_norm(layer: Layer) -> Tensor | None:
 
 
 def _group_norm(layer: Layer) -> Tensor | None:
-    count = _channels(layer)
-    if count is None or layer.body.opset < 21 or layer.x.dtype is not DType.F32:
+    """GroupNormalization in the main graph; in a function, where shape inference stops at it, InstanceNormalization of the groups."""
+    count, b, x = _channels(layer), layer.body, layer.x
+    if count is None:
         return None
-    groups = int(layer.number("groups"))
-    scale, bias = _scale_and_bias(layer, count)
-    return layer.body.op("GroupNormalization", layer.x, scale, bias, num_groups=groups, epsilon=layer.number("eps"))
+    groups, shape, eps = int(layer.number("groups")), layer.types[0].shape, layer.number("eps")
+    if b.opset >= 21 and b.constants is not None and x.dtype is DType.F32:
+        y = b.op("GroupNormalization", x, *_scale_and_bias(layer, count), num_groups=groups, epsilon=eps)
+        b.described[y.name] = TensorType(x.dtype, shape)
+        return y
+    rows = b.op("Reshape", x, b.const([0, groups, -1]))
+    ones, zeros = b.const(np.ones(groups), x.dtype), b.const(np.zeros(groups), x.dtype)
+    y = reshaped(b, b.op("InstanceNormalization", rows, ones, zeros, epsilon=eps), (), shape)
+    for op, name in (("Mul", "weight"), ("Add", "bias")):
+        parameter = layer.param(name)
+        if parameter is not None:
+            y = b.op(op, y, b.op("Reshape", parameter, b.const([count] + [1] * (layer.rank - 2))))
+    return y
 
 
 def _embedding(layer: Layer) -> Tensor | None:

@@ -117,8 +117,12 @@ def _isnan(s: Site) -> Tensor:
 
 
 def _clip(s: Site) -> Tensor:
+    """With one bound it is Max or Min: onnxruntime's Clip takes the largest finite number for a bound left out."""
     bounds = [None if (v := s.node.attributes[k]) is None else s.body.number(cast(float, v), s.x.dtype) for k in ("low", "high")]
-    return s.body.op("Clip", s.x, *(bounds if bounds[1] else bounds[:1]))
+    low, high = bounds
+    if low is not None and high is not None:
+        return s.body.op("Clip", s.x, low, high)
+    return s.body.op("Max", s.x, low) if low is not None else s.body.op("Min", s.x, high)
 
 
 def _where(s: Site) -> Tensor:
