@@ -38,7 +38,7 @@ def resolve_axis(frame: Frame, tensor: Tensor, name: syntax.Name) -> int:
             "DL0305",
             f"`{name.id}` does not name one axis of this tensor",
             name.span,
-            text=f"{found} of {frame.type(tensor)} is known as {name.id}",
+            text=f"{found} of {frame.type(tensor)} {'are' if len(named or equal) > 1 else 'is'} known as {name.id}",
             help=f"use the index of the axis, from 0 to {len(shape) - 1} or counted from the end with -1",
         )
     )
@@ -48,7 +48,7 @@ def result_names(op: str, operands: list[Tensor], rank: int, attributes: Attribu
     """Names for the axes of a result, as far as they follow from the operands'."""
     if not operands:
         return (None,) * rank
-    first = max(operands, key=lambda t: len(t.names)).names
+    first = operands[0].names if len(operands) == 1 else max(operands, key=lambda t: len(t.names)).names
     if op == "permute":
         return tuple(operands[0].names[int(i)] for i in attributes["order"])  # type: ignore[union-attr, arg-type]
     if op in _FORGETFUL:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
 from dsl.dims import Dim
@@ -14,6 +16,9 @@ from dsl.ir import Graph, Value
 from dsl.loader import Unit
 from dsl.source import NOWHERE, Span
 from dsl.types import TensorType
+
+if TYPE_CHECKING:
+    from dsl.elaborate.signature import LocalDims
 
 
 @dataclass(slots=True)
@@ -32,6 +37,7 @@ class Frame:
 
     `dims` are the names that are dimensions (usable as axes). `mode` is "both", or "training" / "inference" inside `if training`.
     `plain` are the dimensions without what `require` says of them; `one_sided` the names that only one branch of an `if training` binds.
+    `applied` are the graphs of what was applied here, by definition, hyper-parameters and types: a long chain of like layers is quick.
     `parent` is set in the body of a `repeat`: names of the parent are read through `translate`.
     """
 
@@ -52,6 +58,14 @@ class Frame:
     one_sided: dict[str, Span] = field(default_factory=dict)
     children: dict[str, Span] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    applied: dict[object, tuple[Graph, LocalDims]] = field(default_factory=dict)
+
+    def has_value(self, name: str) -> bool:
+        """Whether a name in a type stands for a value that is known: a hyper-parameter, a dimension bound before, a `const`."""
+        if name in self.names:
+            return True
+        found = self.unit.names.get(name)
+        return found is not None and isinstance(found[0], syntax.Const)
 
     def bind(self, name: str, value: object, span: Span = NOWHERE, *, watched: bool = False) -> None:
         """Bind a name, again if need be; an earlier tensor of the name stays in the graph."""

@@ -72,10 +72,10 @@ class Roots:
                 raise error(
                     "DL0517", "the input of a model has a fixed number of axes", item.span, help="write its dimensions out"
                 )
-            if isinstance(item, syntax.Name) and item.id not in frame.names:
+            if isinstance(item, syntax.Name) and not frame.has_value(item.id):
                 frame.bind_dim(item.id, symbol(item.id, multiples.get(item.id, 1)), item.span)
                 frame.plain[item.id] = symbol(item.id)
-            elif isinstance(item, syntax.Name) and item.id not in frame.dims:
+            elif isinstance(item, syntax.Name) and item.id in frame.names and item.id not in frame.dims:
                 frame.dims[item.id] = frame.names[item.id].value  # type: ignore[assignment]
 
     def _input_type(self, frame: Frame, parameter: syntax.Parameter) -> TensorType:
@@ -97,7 +97,7 @@ class Roots:
         """An input for a `test`: `int[2, 7]`."""
         number = len(frame.graph.inputs)
         for item in expression.dims or ():
-            if isinstance(item, syntax.Name) and item.id not in frame.names:
+            if isinstance(item, syntax.Name) and not frame.has_value(item.id):
                 frame.bind_dim(item.id, symbol(item.id), item.span)
         parameter = syntax.Parameter(f"input_{number}", expression, None, expression.span)
         type_ = self._input_type(frame, parameter)

@@ -33,12 +33,14 @@ from dsl.types import TensorType
 
 @dataclass(slots=True)
 class LocalDims:
-    """The caller's sizes and the names that a definition has for them."""
+    """The caller's sizes and the names that a definition has for them. `results` are the types of the results in the caller's sizes, once a
+    call has asked."""
 
     multiples: dict[str, int] = field(default_factory=dict)
     local: dict[Dim, Dim] = field(default_factory=dict)
     plain: dict[str, Expr] = field(default_factory=dict)
     bindings: dict[str, Dim] = field(default_factory=dict)
+    results: tuple[TensorType, ...] | None = None
 
     def name(self, size: Dim, wanted: str) -> Dim:
         """The definition's own size for the caller's `size`: itself when it is a number."""
@@ -125,7 +127,7 @@ def match(context: Context, static: Frame, formals: list[Formal], dims: LocalDim
             if pattern is None:
                 own = as_symbol(size)
                 dims.name(size, own.name if own is not None else f"d{axis}")
-            elif isinstance(pattern, syntax.Name) and pattern.id not in static.names:
+            elif isinstance(pattern, syntax.Name) and not static.has_value(pattern.id):
                 if pattern.id in bound:
                     _check_equal(pattern, bound[pattern.id], size, formal, axis, places[pattern.id])
                 else:
