@@ -194,7 +194,7 @@ def _finished(body: Body, results: list[Tensor], outputs: list[str]) -> list[Nod
 
 
 def cannot(node: Node, reason: str) -> SpecError:
-    return SpecError(Diagnostic("DL0710", f"ONNX cannot express `{node.op}` here: {reason}", node.span))
+    return SpecError(Diagnostic("DL0705", f"the backend `onnx` cannot express `{node.op}`: {reason}", node.span))
 
 
 # --- the model --------------------------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ class OnnxBackend:
 
         def emitted(entry: str) -> Artifact:
             if entry not in program.entries:
-                raise SpecError(Diagnostic("DL0713", f"`{program.name}` has no entry point `{entry}`"), exit_code=2)
+                raise SpecError(Diagnostic("DL0707", f"there is no entry point `{entry}` in `{program.name}`"), exit_code=2)
             only = Program(program.name, {entry: program.entries[entry]})
             return self.emit(only, EmitOptions(), weights)
 

@@ -28,7 +28,7 @@ def opened(artifact: Artifact, graph: Graph, device: str = "cpu") -> onnxruntime
     provider = _PROVIDERS.get(device)
     if provider not in onnxruntime.get_available_providers():
         there = ", ".join(d for d, p in _PROVIDERS.items() if p in onnxruntime.get_available_providers())
-        raise SpecError(Diagnostic("DL0714", f"this onnxruntime does not run on `{device}`; it runs on {there}"), exit_code=3)
+        raise SpecError(Diagnostic("DL0703", f"this onnxruntime does not run on `{device}`; it runs on {there}"), exit_code=3)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     providers = list(dict.fromkeys([provider, _PROVIDERS["cpu"]]))
@@ -78,7 +78,7 @@ class OnnxSession:
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
         if training:
             raise SpecError(
-                Diagnostic("DL0715", "an ONNX model does inference only; train with the torch or jax backend"), exit_code=2
+                Diagnostic("DL0713", "an ONNX model does inference only; train with the torch or jax backend"), exit_code=2
             )
         if entry not in self.sessions:
             self.sessions[entry] = opened(self.emitted(entry), self.program.entries[entry], self.device)

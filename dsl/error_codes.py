@@ -136,13 +136,25 @@ CODES: dict[str, Code] = {
     ),
     "DL0704": Code(
         "a plug-in that is no backend",
-        "What a package registered under the entry point group `dslc.backends` lacks a part of the protocol in "
-        "backends/base.py.",
+        "What a package registered under the entry point group `dslc.backends` lacks a part of the protocol in backends/base.py.",
+    ),
+    "DL0711": Code(
+        "an ONNX file without weights",
+        "An ONNX model holds the values of its parameters, so each has to be given: in a weight file, or made from a seed.",
+    ),
+    "DL0712": Code(
+        "an opset that is not supported",
+        "Opset 17 is the first with LayerNormalization, 26 the last that onnxruntime runs. Later operators (Gelu from 20, "
+        "Attention and RMSNormalization from 23) are written out in simpler ones below the opset that has them.",
+    ),
+    "DL0713": Code(
+        "training on a target that only infers",
+        "ONNX models are specialised to inference: dropout and updates of buffers are gone from them. Train with torch or "
+        "jax, and compile the trained weights to ONNX.",
     ),
     "DL0801": Code(
         "an initialiser without meaning",
-        "The initialiser of a parameter cannot give values of its shape or element type, or its numbers contradict each "
-        "other.",
+        "The initialiser of a parameter cannot give values of its shape or element type, or its numbers contradict each other.",
     ),
     "DL0803": Code(
         "not a weight file",
@@ -217,8 +229,7 @@ CODES: dict[str, Code] = {
     ),
     "DL0906": Code(
         "an unknown or missing key",
-        "The mapping has a key that this place does not know, or lacks one that it needs. Keys that are near are "
-        "suggested.",
+        "The mapping has a key that this place does not know, or lacks one that it needs. Keys that are near are suggested.",
     ),
     "DL0907": Code(
         "a node of the wrong kind",
