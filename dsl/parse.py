@@ -6,9 +6,6 @@ nothing that stands after it.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import cast
 
@@ -16,6 +13,7 @@ from dsl.build_tree import TreeBuilder
 from dsl.comments import attach
 from dsl.depth import too_deep
 from dsl.diagnostics import Diagnostic, SpecError
+from dsl.garbage import collector_paused
 from dsl.lalr import Automaton, UnexpectedToken, automaton
 from dsl.read_source import read_source, refuse_characters
 from dsl.source import Source, Span
@@ -33,7 +31,7 @@ MAX_ERRORS = 50
 def parse(source: Source) -> File:
     """The tree of a `.dl` file. SpecError carries all syntax errors found."""
     refuse_characters(source)
-    with _collector_paused():
+    with collector_paused():
         return _parse_file(source)
 
 
@@ -95,18 +93,6 @@ _PIECE_NAMES = {
 def parser() -> Automaton:
     """The parser of grammar/dl.lark."""
     return automaton(DL_GRAMMAR, PIECES, TreeBuilder())
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Nothing that the parser makes is garbage, and looking for some would double the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _parse_definition(words: list[Token], errors: list[Diagnostic]) -> Definition | None:

@@ -33,7 +33,7 @@ from dsl.ops.card import AttributeValue, Card, Form, OpError
 from dsl.ops.registry import CARDS
 from dsl.ops.sugar import Sugar
 from dsl.source import Span
-from dsl.types import DType, TensorType
+from dsl.types import DType, TensorType, TypeMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +212,10 @@ class Applier:
         self, frame: Frame, card: Card | Sugar, given: tuple[Given, ...], span: Span
     ) -> tuple[list[Given], dict[str, Given]]:
         """Sort arguments into operands and attributes by position and name."""
+        if len(given) == len(card.operands) and all(g.name is None for g in given) and not _takes_lists(card):
+            return list(given), {}
         signature = f"`{card.signature if isinstance(card, Card) else card.name}`"
-        variadic = bool(card.operands) and card.operands[0].variadic
+        variadic = _takes_lists(card)
         positional = [g for g in given if g.name is None]
         operands: dict[str, Given] = {}
         rest: list[Given] = []
@@ -346,9 +348,9 @@ class Applier:
             like = TensorType(frame.builder.float_type, ())
         if not card.broadcasts and card.operands and not card.operands[0].variadic:
             like = None
-        evaluator = self.context.evaluator
+        tensors = self.context.tensors
         return [
-            v if isinstance(v, Tensor) else evaluator.as_tensor(frame, v, spans[i] if i < len(spans) else span, like)
+            v if isinstance(v, Tensor) else tensors.as_tensor(frame, v, spans[i] if i < len(spans) else span, like)
             for i, v in enumerate(operands)
         ]
 
@@ -376,15 +378,15 @@ class Applier:
                 labels.append(Label(binding.span, f"{shown} is {frame.type(t)}"))
             elif frame.graph.node(t.value).op != "const":
                 notes.append(f"`{_short(shown)}` is {frame.type(t)}")
-        title = str(problem)
-        text = ""
-        if card.broadcasts and problem.code == "DL0301" and problem.argument is None:
-            title, text = f"shapes do not match in `{_short(span.text)}`", title
+        title, text, help = str(problem), "", problem.help
+        if isinstance(problem.__cause__, TypeMismatch):  # of the operands together: show the whole expression
+            what = "shapes do not match" if problem.code == "DL0301" else "element types do not go together"
+            title, text, place = f"{what} in `{_short(span.text)}`", str(problem.__cause__), span
+            if problem.code == "DL0403" and len(spans) == 2:
+                help = _cast_help([frame.type(t).dtype for t in tensors], [_short(where.text) for where in spans])
         unique = tuple({(x.span, x.text): x for x in labels if x.span != span}.values())
         return SpecError(
-            Diagnostic(
-                problem.code, title, place or span, text=text, labels=unique, notes=tuple(dict.fromkeys(notes)), help=problem.help
-            )
+            Diagnostic(problem.code, title, place or span, text=text, labels=unique, notes=tuple(dict.fromkeys(notes)), help=help)
         )
 
     # --- sugar and indexing ---
@@ -405,7 +407,7 @@ class Applier:
         blame: dict[str, Span] | None = None,
     ) -> Tensor:
         """Lower one of the functions that are written in terms of primitives."""
-        tensors = [self.context.evaluator.as_tensor(frame, v, span) for v in operands]
+        tensors = [self.context.tensors.as_tensor(frame, v, span) for v in operands]
         frame.builder.spans = (span,)
         try:
             types = tuple(frame.type(t) for t in tensors)
@@ -457,6 +459,16 @@ class Applier:
             expression.name_span,
             help=f"declare it: `layer {snake_case(layer.type.definition.name)} = ...`",
         )
+
+
+def _takes_lists(card: Card | Sugar) -> bool:
+    return bool(card.operands) and card.operands[0].variadic
+
+
+def _cast_help(dtypes: list[DType], shown: list[str]) -> str:
+    """Which of two operands to cast: the integers, where only one side is."""
+    into = 1 if dtypes[0].is_float or not dtypes[1].is_float else 0
+    return f"say which is meant, as in `cast({shown[into]}, {dtypes[1 - into]})`"
 
 
 def _short(text: str) -> str:

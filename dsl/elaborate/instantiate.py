@@ -12,9 +12,9 @@ from dsl.dims import Dim, Expr, Symbol, as_symbol, format_dim, substitute
 from dsl.elaborate.apply import Given
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.context import DEEPEST, Context, error
-from dsl.elaborate.evaluate import compare_sizes
 from dsl.elaborate.execute import require, static_frame
 from dsl.elaborate.frame import Frame, tensor
+from dsl.elaborate.operators import compare_sizes
 from dsl.elaborate.outputs import named_outputs
 from dsl.elaborate.signature import Formal, LocalDims, match, required_multiples
 from dsl.elaborate.values import (
@@ -158,12 +158,22 @@ class Instantiator:
             if argument is None or argument.value is None:
                 hyper[declared.name] = None
                 continue
-            tensors[declared.name] = self.context.evaluator.as_tensor(frame, argument.value, argument.span)
+            tensors[declared.name] = self.context.tensors.as_tensor(frame, argument.value, argument.span)
             spans[declared.name] = argument.span
         return Callee(definition, found, hyper, tensors, spans)
 
     def graph_for(self, frame: Frame, unit: object, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
-        """The graph for these arguments, made now or before."""
+        """The graph for these arguments, made now or before: in this frame (nothing to check again), or in another."""
+        names = tuple(callee.hyper), tuple(callee.tensors)
+        types = tuple([frame.type(t) for t in callee.tensors.values()])
+        key = (id(callee.definition), callee.entry and callee.entry.name, freeze(tuple(callee.hyper.values())), names, types,
+               self.context.initializing > 0)  # fmt: skip
+        found = frame.applied.get(key)
+        if found is None:
+            found = frame.applied[key] = self._instantiated(frame, unit, callee, span)
+        return found
+
+    def _instantiated(self, frame: Frame, unit: object, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
         definition, entry = callee.definition, callee.entry
         body = entry.body if entry is not None else definition.body
         dims = LocalDims(required_multiples(body))
@@ -317,12 +327,15 @@ class Instantiator:
     ) -> Results:
         """A `call` node, its results with the caller's sizes, and the callee's requirements as the caller's."""
         if instance is not None:
-            self._check_agreement(instance, graph, span)
-            instance.graphs.append(graph)
+            if graph not in instance.graphs:
+                self._check_agreement(instance, graph, span)
+                instance.graphs.append(graph)
             frame.graph.children.setdefault(instance.name, None)
-        types = tuple(outer_type(graph.type(v), dims.bindings) for v in graph.outputs.values())
-        for c in graph.constraints:
-            self.lift(frame, c, dims.bindings, span)
+        if dims.results is None:
+            for c in graph.constraints:
+                self.lift(frame, c, dims.bindings, span)
+            dims.results = tuple(outer_type(graph.type(v), dims.bindings) for v in graph.outputs.values())
+        types = dims.results
         call = Call(graph, instance.name if instance is not None else None, dims.bindings)
         node = frame.graph.add("call", tuple(t.value for t in tensors), {}, types, spans=(span,), target=call)
         names = self._outer_names(graph, tensors)

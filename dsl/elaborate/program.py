@@ -16,9 +16,12 @@ from dsl.elaborate.execute import Executor, static_frame
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.functions import FunctionCaller
 from dsl.elaborate.instantiate import Instantiator
+from dsl.elaborate.operators import Operators
 from dsl.elaborate.repeats import Repeater
 from dsl.elaborate.roots import Roots
+from dsl.elaborate.tensors import Tensors
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
+from dsl.garbage import collector_paused
 from dsl.ir import Graph, Program, Value, count_parameters
 from dsl.loader import Unit
 from dsl.parse import parse_expression
@@ -32,6 +35,8 @@ MOST_PARAMETERS = 200_000_000_000
 def new_context(float_type: DType = DType.F32) -> Context:
     """A context with its parts."""
     context = Context(float_type)
+    context.operators = Operators(context)
+    context.tensors = Tensors(context)
     context.evaluator = Evaluator(context)
     context.applier = Applier(context)
     context.executor = Executor(context)
@@ -56,6 +61,7 @@ def models(unit: Unit) -> dict[str, syntax.Module]:
     return {d.name: d for d in sorted(own, key=lambda d: d.kind != "model")}
 
 
+@collector_paused()
 def elaborate(
     unit: Unit,
     *,
@@ -252,5 +258,5 @@ def evaluate_text(text: str, float_type: DType = DType.F32) -> tuple[Graph, tupl
     frame = Frame(graph, Builder(graph, float_type), unit, in_test=True)
     value = context.evaluate(frame, parse_expression(source))
     parts = value if isinstance(value, tuple) else (value,)
-    tensors = [context.evaluator.as_tensor(frame, p, Span(source, 0, len(text))) for p in parts]
+    tensors = [context.tensors.as_tensor(frame, p, Span(source, 0, len(text))) for p in parts]
     return graph, tuple(t.value for t in tensors)
