@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from dsl.elaborate.frame import Frame
     from dsl.elaborate.functions import FunctionCaller
     from dsl.elaborate.instantiate import Instantiator
+    from dsl.elaborate.operators import Operators
     from dsl.elaborate.repeats import Repeater
     from dsl.elaborate.roots import Roots
+    from dsl.elaborate.tensors import Tensors
 
 DEEPEST = 60
 """How many modules may be inside one another."""
@@ -46,6 +48,8 @@ class Context:
     open: list[tuple[object, str, Span]] = field(default_factory=list)
     initializing: int = 0
     scratch: Builder | None = None
+    operators: Operators = field(init=False)
+    tensors: Tensors = field(init=False)
     evaluator: Evaluator = field(init=False)
     applier: Applier = field(init=False)
     executor: Executor = field(init=False)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from dsl import syntax
-from dsl.build import describe_static, numpy_dtype
 from dsl.diagnostics import SpecError
-from dsl.dims import Dim, Expr, dim_le, dims_differ, dims_equal
 from dsl.elaborate.context import Context, error, not_poison
-from dsl.elaborate.frame import Frame, tensor, unknown_name
-from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, arithmetic, is_number, is_size
+from dsl.elaborate.frame import Frame, unknown_name
+from dsl.elaborate.statics import STATIC_FUNCTIONS
 from dsl.elaborate.values import (
     TRAINING,
-    Condition,
     Function,
     InitializerFunction,
     Instance,
@@ -25,16 +20,13 @@ from dsl.elaborate.values import (
     RepeatLayer,
     Results,
     Tensor,
-    Training,
-    as_dims,
     describe,
 )
-from dsl.ir import Constraint, Value
 from dsl.loader import Unit, library_definition, library_index
 from dsl.ops.registry import CARDS
 from dsl.ops.sugar import SUGARS
 from dsl.source import Span
-from dsl.types import DType, TensorType
+from dsl.types import DType
 
 SUGAR = {s.name: s for s in SUGARS}
 INITIALIZERS = {
@@ -46,10 +38,6 @@ INITIALIZERS = {
     "identity": InitializerFunction("identity", (("gain", 1.0),)),
 }
 DTYPES = {str(d): d for d in DType}
-OPERATORS = {
-    "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_divide", "%": "remainder", "**": "pow", "@": "matmul",
-    "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "and": "logical_and", "or": "logical_or",
-}  # fmt: skip
 
 
 class Overloaded:
@@ -73,10 +61,10 @@ class Evaluator:
             syntax.Call: self._call,
             syntax.Member: self._member,
             syntax.Index: self._index,
-            syntax.Unary: self._unary,
-            syntax.Binary: self._binary,
-            syntax.Comparison: self._comparison,
-            syntax.Conditional: self._conditional,
+            syntax.Unary: context.operators.unary,
+            syntax.Binary: context.operators.binary,
+            syntax.Comparison: context.operators.comparison,
+            syntax.Conditional: context.operators.conditional,
             syntax.Pipe: self._pipe,
             syntax.Repeat: self._repeat,
             syntax.TypeExpr: self._type,
@@ -168,7 +156,7 @@ class Evaluator:
         items: list[object] = []
         for item in self.iterable(frame, expression.iterable):
             self.context.executor.bind_pattern(frame, expression.pattern, item, expression.span)
-            if expression.condition is None or self.truth(frame, expression.condition):
+            if expression.condition is None or self.context.operators.truth(frame, expression.condition):
                 items.append(self.single(frame, expression.element))
         frame.names = saved
         return tuple(items)
@@ -291,239 +279,3 @@ class Evaluator:
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise error("DL0401", f"an index of a list is an integer, not {describe(value)}", expression.span)
         return value
-
-    # --- operators ---
-
-    def _unary(self, frame: Frame, expression: syntax.Expr) -> object:
-        assert isinstance(expression, syntax.Unary)
-        if expression.operator == "not":
-            return self._negation(frame, expression)
-        value = not_poison(self.single(frame, expression.operand))
-        if isinstance(value, Tensor):
-            return value if expression.operator == "+" else self.primitive(frame, "neg", [value], expression.span)
-        if is_number(value) or isinstance(value, Expr):
-            return -value if expression.operator == "-" else value  # type: ignore[operator]
-        raise error("DL0404", f"`{expression.operator}` does not apply to {describe(value)}", expression.span)
-
-    def _negation(self, frame: Frame, expression: syntax.Unary) -> object:
-        value = not_poison(self.single(frame, expression.operand))
-        if isinstance(value, Tensor):
-            return self.primitive(frame, "logical_not", [value], expression.span)
-        if isinstance(value, bool):
-            return not value
-        raise error("DL0404", f"`not` takes a truth value, not {describe(value)}", expression.operand.span)
-
-    def _binary(self, frame: Frame, expression: syntax.Expr) -> object:
-        assert isinstance(expression, syntax.Binary)
-        operator = expression.operator
-        left = not_poison(self.single(frame, expression.left))
-        if operator in ("and", "or") and not isinstance(left, Tensor):
-            return self._logic(frame, expression, left)
-        right = not_poison(self.single(frame, expression.right))
-        if not isinstance(left, Tensor) and not isinstance(right, Tensor):
-            result = self._static_arithmetic(expression, left, right)
-            if result is not NotImplemented:
-                return result
-            if not _mixes_sizes(left, right):
-                raise error("DL0404", f"`{operator}` does not apply to {describe(left)} and {describe(right)}", expression.span)
-        return self.primitive(
-            frame, OPERATORS[operator], [left, right], expression.span, (expression.left.span, expression.right.span)
-        )
-
-    def _static_arithmetic(self, expression: syntax.Binary, left: object, right: object) -> object:
-        try:
-            return arithmetic(expression.operator, left, right)
-        except StaticError as problem:
-            raise error("DL0411", str(problem), expression.span) from None
-
-    def _logic(self, frame: Frame, expression: syntax.Binary, left: object) -> object:
-        if isinstance(left, bool):
-            if left is (expression.operator == "or"):
-                return left
-            return not_poison(self.single(frame, expression.right))
-        right = not_poison(self.single(frame, expression.right))
-        if isinstance(left, Condition) and expression.operator == "and":
-            if isinstance(right, bool):
-                return left if right else False
-            if isinstance(right, Condition):
-                return Condition(left.constraints + right.constraints)
-        raise error(
-            "DL0404", f"`{expression.operator}` does not apply to {describe(left)} and {describe(right)}", expression.span
-        )
-
-    def _comparison(self, frame: Frame, expression: syntax.Expr) -> object:
-        assert isinstance(expression, syntax.Comparison)
-        values = [not_poison(self.single(frame, e)) for e in expression.operands]
-        result: object = True
-        for i, operator in enumerate(expression.operators):
-            spans = (expression.operands[i].span, expression.operands[i + 1].span)
-            part = self._compare(frame, operator, values[i], values[i + 1], expression.span, spans)
-            if part is False:
-                return False
-            if result is True:
-                result = part
-            elif isinstance(result, Condition) and isinstance(part, Condition):
-                result = Condition(result.constraints + part.constraints)
-            elif part is not True:
-                result = self.primitive(frame, "logical_and", [result, part], expression.span)
-        return result
-
-    def _compare(self, frame: Frame, operator: str, a: object, b: object, span: Span, spans: tuple[Span, Span]) -> object:
-        if operator in ("in", "not in"):
-            if not isinstance(b, tuple | str):
-                raise error("DL0404", f"`{operator}` looks into a list, not {describe(b)}", span)
-            return (a in b) == (operator == "in")
-        if (a is None or b is None) and operator in ("==", "!="):
-            return (a is b) == (operator == "==")
-        if isinstance(a, Tensor) or isinstance(b, Tensor):
-            return self.primitive(frame, OPERATORS[operator], [a, b], span, spans)
-        if is_size(a) and is_size(b) and (isinstance(a, Expr) or isinstance(b, Expr)):
-            return compare_sizes(operator, a, b, span)  # type: ignore[arg-type]
-        dims_a, dims_b = as_dims(a), as_dims(b)
-        if dims_a is not None and dims_b is not None and operator == "==" and len(dims_a) == len(dims_b):
-            parts = [compare_sizes("==", x, y, span) for x, y in zip(dims_a, dims_b, strict=True)]
-            undecided = tuple(c for p in parts if isinstance(p, Condition) for c in p.constraints)
-            return False if False in parts else Condition(undecided) if undecided else True
-        try:
-            return _PYTHON[operator](a, b)
-        except TypeError:
-            raise error("DL0404", f"`{operator}` does not compare {describe(a)} and {describe(b)}", span) from None
-
-    def _conditional(self, frame: Frame, expression: syntax.Expr) -> object:
-        assert isinstance(expression, syntax.Conditional)
-        if isinstance(self._condition_value(frame, expression.condition), Training):
-            branches = [self.single(frame, expression.then), self.single(frame, expression.otherwise)]
-            return self.primitive(frame, "if_training", branches, expression.span)
-        chosen = expression.then if self.truth(frame, expression.condition) else expression.otherwise
-        return self.evaluate(frame, chosen)
-
-    def _condition_value(self, frame: Frame, expression: syntax.Expr) -> object:
-        return self.evaluate(frame, expression) if isinstance(expression, syntax.Name) and expression.id == "training" else None
-
-    def truth(self, frame: Frame, expression: syntax.Expr) -> bool:
-        """A condition that has to be decided now."""
-        value = not_poison(self.single(frame, expression))
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, Condition):
-            raise error(
-                "DL0412",
-                "this condition depends on a symbolic dimension and cannot be decided when the graph is made",
-                expression.span,
-                help="give the dimension a number in the input's type, or state the condition with `require`",
-            )
-        if isinstance(value, Tensor):
-            raise error(
-                "DL0413",
-                "`if` is decided when the graph is made, and this is a tensor",
-                expression.span,
-                help="use `where(condition, a, b)` to choose with the data",
-            )
-        raise error("DL0404", f"a condition is true or false, not {describe(value)}", expression.span)
-
-    # --- tensors out of static values ---
-
-    def primitive(self, frame: Frame, op: str, operands: list[object], span: Span, spans: tuple[Span, ...] = ()) -> Tensor:
-        """Apply a primitive with one result to values, turning static ones into tensors."""
-        return self.context.applier.primitive(frame, op, operands, {}, span, spans)[0]
-
-    def as_tensor(self, frame: Frame, value: object, span: Span, like: TensorType | None = None) -> Tensor:
-        """A tensor of a static value: a number takes the element type of `like`, a list that of its items."""
-        match value:
-            case Tensor():
-                return value
-            case Results():
-                return self.only(value, span)
-            case bool():
-                return tensor(frame.builder.scalar(value, DType.BOOL), 0)
-            case int() | float():
-                return tensor(self._scalar(frame, value, span, like), 0)
-            case Expr():
-                dtype = like.dtype if like is not None and like.dtype is not DType.BOOL else DType.I64
-                return tensor(frame.builder.size(value, dtype), 0)
-            case tuple():
-                return self._list_tensor(frame, value, span, like)
-            case Condition():
-                raise error("DL0412", "a condition on symbolic dimensions is not a tensor", span)
-            case _:
-                raise error("DL0404", f"a tensor is needed here, not {describe(value)}", span)
-
-    def _scalar(self, frame: Frame, value: float, span: Span, like: TensorType | None) -> Value:
-        if like is None or like.dtype is DType.BOOL:
-            dtype = DType.I64 if isinstance(value, int) else frame.builder.float_type
-        else:
-            dtype = like.dtype
-        if dtype.is_int:
-            if isinstance(value, float):
-                raise error(
-                    "DL0414",
-                    f"the number {value:g} does not go with an integer tensor ({dtype})",
-                    span,
-                    help="cast the tensor: `cast(x, float)`",
-                )
-            info = np.iinfo(numpy_dtype(dtype))
-            if not info.min <= value <= info.max:
-                raise error("DL0415", f"{describe_static(value)} does not fit into {dtype}", span)
-        elif abs(value) > _LARGEST[dtype] and abs(value) != float("inf"):
-            raise error("DL0415", f"{describe_static(value)} does not fit into {dtype}", span)
-        return frame.builder.scalar(value, dtype)
-
-    def _list_tensor(self, frame: Frame, value: tuple[object, ...], span: Span, like: TensorType | None) -> Tensor:
-        flat = list(_leaves(value))
-        if any(not (is_number(v) or isinstance(v, bool)) for v in flat):
-            raise error("DL0404", "a list that stands for a tensor holds numbers only", span, help="use `stack` to join tensors")
-        if all(isinstance(v, bool) for v in flat) and flat:
-            dtype = DType.BOOL
-        elif all(isinstance(v, int) for v in flat) and flat:
-            dtype = like.dtype if like is not None and like.dtype is not DType.BOOL else DType.I64
-        else:
-            dtype = like.dtype if like is not None and like.dtype.is_float else frame.builder.float_type
-        try:
-            array = np.array(value, dtype=numpy_dtype(dtype))
-        except (ValueError, OverflowError):
-            raise error("DL0416", "the rows of a list that stands for a tensor have one length", span) from None
-        return tensor(frame.builder.constant(array), array.ndim)
-
-
-_PYTHON: dict[str, Callable[[object, object], bool]] = {
-    "==": lambda a, b: a == b and isinstance(a, bool) == isinstance(b, bool),
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: bool(a < b),  # type: ignore[operator]
-    "<=": lambda a, b: bool(a <= b),  # type: ignore[operator]
-    ">": lambda a, b: bool(a > b),  # type: ignore[operator]
-    ">=": lambda a, b: bool(a >= b),  # type: ignore[operator]
-}
-_LARGEST = {DType.F16: 65504.0, DType.BF16: 3.38e38, DType.F32: 3.4028234663852886e38, DType.F64: float("inf")}
-
-
-def _leaves(value: object) -> Iterator[object]:
-    if isinstance(value, tuple):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
-
-
-def _mixes_sizes(a: object, b: object) -> bool:
-    """Whether the two are a symbolic size and a number: then the result is a tensor."""
-    return (isinstance(a, Expr) or is_number(a)) and (isinstance(b, Expr) or is_number(b))
-
-
-def compare_sizes(operator: str, a: Dim, b: Dim, span: Span) -> object:
-    """True or False where the algebra decides it, else a Condition."""
-    equal, differ = dims_equal(a, b), dims_differ(a, b)
-    decided: bool | None
-    match operator:
-        case "==":
-            decided = True if equal else False if differ else None
-        case "!=":
-            decided = False if equal else True if differ else None
-        case "<=":
-            decided = dim_le(a, b)
-        case ">=":
-            decided = dim_le(b, a)
-        case "<":
-            decided = dim_le(a + 1, b)
-        case _:
-            decided = dim_le(b + 1, a)
-    return decided if decided is not None else Condition((Constraint(a, operator, b, "", span),))

@@ -230,7 +230,7 @@ class Executor:
             raise error("DL0510", f"`update` changes a buffer, and `{statement.name}` is {kind}", statement.name_span)
         if frame.mode == "inference":
             raise error("DL0511", "a buffer changes in training only, and this branch is for inference", statement.span)
-        value = self.context.evaluator.as_tensor(
+        value = self.context.tensors.as_tensor(
             frame, self.context.evaluate(frame, statement.value), statement.value.span, parameter.type
         )
         found = frame.type(value)
@@ -251,7 +251,7 @@ class Executor:
         if isinstance(condition, syntax.Name) and condition.id == "training" and frame.lookup("training") is None:
             self._if_training(statement, frame)
         else:
-            chosen = statement.body if self.context.evaluator.truth(frame, condition) else statement.orelse
+            chosen = statement.body if self.context.operators.truth(frame, condition) else statement.orelse
             frame.branches += 1
             try:
                 self.execute(frame, chosen)
@@ -291,7 +291,7 @@ class Executor:
             elif left is None or right is None:
                 frame.one_sided[name] = span
             elif isinstance(left.value, Tensor) or isinstance(right.value, Tensor):
-                value = self.context.evaluator.primitive(frame, "if_training", [left.value, right.value], span)
+                value = self.context.operators.primitive(frame, "if_training", [left.value, right.value], span)
                 frame.graph.set_name(value.value, name)
                 merged[name] = Binding(value, left.span, watched=True)
             else:

@@ -153,7 +153,7 @@ class FunctionCaller:
                 )
             return self.context.evaluator.single(scope, parameter.default)
         if wants_tensor and given.value is not None:
-            return self.context.evaluator.as_tensor(frame, given.value, given.span)
+            return self.context.tensors.as_tensor(frame, given.value, given.span)
         if parameter.type is not None and parameter.type.dims is None and not isinstance(given.value, Tensor):
             return check_static(parameter, given.value, given.span, definition.name)
         if isinstance(given.value, Results):

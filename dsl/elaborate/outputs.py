@@ -27,7 +27,7 @@ def named_outputs(context: Context, frame: Frame, declared: Sequence[syntax.Outp
             )
         )
     for i, (name, value, span) in enumerate(returned):
-        result = context.evaluator.as_tensor(frame, value, span) if not isinstance(value, Tensor) else value
+        result = context.tensors.as_tensor(frame, value, span) if not isinstance(value, Tensor) else value
         output = declared[i] if declared else None
         if output is not None:
             check_output(context, frame, result, output, span)

@@ -31,7 +31,7 @@ class Repeater:
     def apply(self, frame: Frame, instance: Instance, layer: RepeatLayer, given: Sequence[Given], span: Span) -> Results:
         if not given:
             raise error("DL0203", "`repeat` needs a tensor to start from", span)
-        value = self.context.evaluator.as_tensor(frame, given[0].value, given[0].span)
+        value = self.context.tensors.as_tensor(frame, given[0].value, given[0].span)
         if len(given) > 1:
             raise error("DL0203", "`repeat` takes one tensor", given[1].span)
         frame.graph.children.setdefault(instance.name, None)
