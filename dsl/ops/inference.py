@@ -22,7 +22,7 @@ def promoted(a: TensorType, b: TensorType, names: tuple[str, str]) -> DType:
         return promote(a.dtype, b.dtype)
     except TypeMismatch as mismatch:
         help = f"say which is meant, as in `cast({names[1]}, {a.dtype})`"
-        raise OpError(f"{names[0]} is {a} and {names[1]} is {b}: {mismatch}", names[1], help, "DL0403") from None
+        raise OpError(f"{names[0]} is {a} and {names[1]} is {b}: {mismatch}", names[1], help, "DL0403") from mismatch
 
 
 def stretched(a: TensorType, b: TensorType, names: tuple[str, str]) -> Shape:
@@ -32,7 +32,7 @@ def stretched(a: TensorType, b: TensorType, names: tuple[str, str]) -> Shape:
     try:
         return broadcast(a.shape, b.shape)
     except TypeMismatch as mismatch:
-        raise OpError(f"{names[0]} is {a} and {names[1]} is {b}: {mismatch}", names[1], STRETCH_HELP) from None
+        raise OpError(f"{names[0]} is {a} and {names[1]} is {b}: {mismatch}", names[1], STRETCH_HELP) from mismatch
 
 
 def combined(a: TensorType, b: TensorType, names: tuple[str, str]) -> TensorType:
