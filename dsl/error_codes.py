@@ -107,16 +107,136 @@ CODES: dict[str, Code] = {
         "A hyper-parameter needs a type, an input needs a shape and has no default, a module needs an entry point, a "
         "`repeat` needs the number of its copies and nothing else.",
     ),
+    "DL0201": Code(
+        "a name is not defined",
+        "Nothing of this name is in sight: no tensor or value bound before this line, no hyper-parameter, no dimension of "
+        "an input, no definition of this file, no import and nothing in the library. Names are bound from top to bottom; "
+        "what is bound inside a `for` or an `if` that runs stays bound after it.",
+    ),
+    "DL0202": Code(
+        "an unknown layer or function",
+        "What is applied here is defined nowhere. A capital letter owns parameters (`Linear`, `Conv2d`, `LSTM`) and is a "
+        "layer; what owns nothing (`relu`, `softmax`, `concat`) is a function with a small letter. `dslc ops` lists the "
+        "primitives; the library in `dsl/lib` has the layers and the other functions.",
+    ),
+    "DL0203": Code(
+        "arguments do not fit",
+        "An argument is missing, or there is one too many, or one with a name that the function or module does not have. "
+        "The help line shows how it is called.",
+    ),
+    "DL0204": Code(
+        "a positional argument after a named one",
+        "Arguments without a name come first, as in Python.",
+    ),
+    "DL0205": Code(
+        "an argument is given twice",
+        "The same argument stands twice, or once by position and once by name.",
+    ),
+    "DL0206": Code(
+        "a name is defined twice",
+        "Two definitions of a file, or a layer and a value of a module, have the same name. A tensor may be bound again; "
+        "a definition and a layer may not.",
+    ),
+    "DL0207": Code(
+        "no such member",
+        "After the point stands something that this value does not have. Tensors have `.shape`, `.rank`, `.dtype` and "
+        "`.T`; applied layers have their outputs by name; declared layers have their parameters, further layers and entry "
+        "points.",
+    ),
+    "DL0208": Code(
+        "a layer is applied without its hyper-parameters",
+        "A module takes hyper-parameters first and tensors after: `Linear(10)(x)`, or `x -> Linear(10)`.",
+    ),
+    "DL0209": Code(
+        "this cannot be applied",
+        "Brackets after a value apply it, and only functions, modules and layers can be applied.",
+    ),
+    "DL0210": Code(
+        "an import was not found",
+        "Imports are dotted names of files: `from language.blocks import Block` reads `language/blocks.dl` beside this "
+        "file, in the nearest `specs/` above it, or among the specs that come with dslc. Paths, and names that lead "
+        "elsewhere, are not possible.",
+    ),
+    "DL0211": Code(
+        "an imported name does not exist",
+        "The file was found and does not define this name. What it imports itself may be imported from it, too.",
+    ),
+    "DL0212": Code(
+        "specs import each other",
+        "The chain of imports comes back to a file that is still being read. Move what both need into a third file.",
+    ),
+    "DL0213": Code(
+        "a constant is defined by itself",
+        "To know this `const` one has to know it already.",
+    ),
+    "DL0214": Code(
+        "no such model",
+        "`--model` names a `model` or `module` of the file.",
+    ),
+    "DL0215": Code(
+        "a file without a model",
+        "The file defines nothing that could be compiled: it needs a `model`, or a `module` whose hyper-parameters and "
+        "inputs are complete.",
+    ),
+    "DL0216": Code(
+        "no such hyper-parameter",
+        "`--set NAME=VALUE` names a hyper-parameter of the model; the value is an expression of the language.",
+    ),
+    "DL0217": Code(
+        "a hyper-parameter without a value",
+        "A hyper-parameter that has no default needs `--set NAME=VALUE`.",
+    ),
     "DL0301": Code(
         "shapes do not match",
         "An operation was applied to tensors whose sizes cannot be combined. Sizes are compared as algebra: two sizes are equal only when "
         "that is proved for every value of the symbolic dimensions. The message shows both sides; bind the same name to both, reshape one, "
         "or state the relation with `require`.",
     ),
+    "DL0302": Code(
+        "a tensor has another number of axes",
+        "The declared type has so many dimensions and the tensor that is passed or returned has more or fewer. `...` in a "
+        "type stands for any leading dimensions; `reshape`, `flatten`, `unsqueeze` and `rearrange` change the number.",
+    ),
+    "DL0303": Code(
+        "a tensor has another shape than declared",
+        "An input was declared with sizes, and the tensor that is passed has others; the label shows where each was "
+        "fixed. Equal names mean equal sizes everywhere in a definition. Where nothing contradicts and nothing proves, "
+        "the sizes are not proved to be equal: state the relation with `require` or bind the same name to both.",
+    ),
     "DL0304": Code(
         "no such axis",
         "An axis was named that the tensor does not have, or was listed twice, or a list of axes was empty. Axes count from 0, or from -1 "
         "backwards; the name of a dimension may stand for its axis where that is unambiguous.",
+    ),
+    "DL0305": Code(
+        "a dimension's name is not one axis",
+        "A name stands for an axis where exactly one axis of the tensor has it. Here none has, or several have; give the "
+        "index of the axis instead.",
+    ),
+    "DL0306": Code(
+        "an index does not fit the tensor",
+        "There are more indices than axes, or an index is beyond the end of its axis. Indices count from 0, or from -1 "
+        "backwards.",
+    ),
+    "DL0307": Code(
+        "an index whose result would depend on the data",
+        "Shapes are known before the model runs, so a boolean mask cannot select, and tensors of integers index one axis "
+        "at a time.",
+    ),
+    "DL0310": Code(
+        "a requirement is not met",
+        "A `require` of the spec is false: for the values given, or for every value that the symbolic dimensions can "
+        "take. The message is the one that the spec gives.",
+    ),
+    "DL0311": Code(
+        "an update changes the type",
+        "The new value of a buffer has to have the shape and the element type that the buffer was declared with.",
+    ),
+    "DL0401": Code(
+        "an argument of the wrong kind",
+        "A static argument was given a value of another kind than it takes: text for a number, a fraction for an integer, "
+        "a tensor for what has to be known when the graph is made. Nothing is converted silently: `2.0` is no integer and "
+        "`true` is no number.",
     ),
     "DL0402": Code(
         "an argument has a value with no meaning",
@@ -129,14 +249,242 @@ CODES: dict[str, Code] = {
         "Types widen by themselves only within a kind (f16 to f32, i32 to i64), and bool becomes any of them; an integer tensor never "
         "becomes a floating one. Write `cast(x, float)` where that is meant.",
     ),
+    "DL0404": Code(
+        "a value of the wrong kind",
+        "An operator, a statement or a condition was given a value that it does not work on, such as a layer where a "
+        "tensor is needed. Apply a layer to get a tensor.",
+    ),
+    "DL0405": Code(
+        "several tensors where one is needed",
+        "The layer gives several results. Take them apart with `a, b = ...`, or pick one by its name, as in `lstm(x).h`.",
+    ),
+    "DL0406": Code(
+        "a `for` over something that is not static",
+        "`for` is unrolled when the graph is made, so it goes over lists, ranges and the like, not over a tensor or a "
+        "symbolic dimension.",
+    ),
+    "DL0407": Code(
+        "a `repeat` with a number that is not static",
+        "How many copies a `repeat` makes is known when the graph is made, because each has parameters of its own.",
+    ),
+    "DL0408": Code(
+        "an example input outside of a test",
+        "`float[2, 3]` as an argument stands for any tensor of that type, which only a `test` block may use.",
+    ),
+    "DL0409": Code(
+        "this has no items",
+        "Square brackets take items of lists and slices of tensors.",
+    ),
+    "DL0410": Code(
+        "no such item",
+        "The index is beyond the end of the list. Items count from 0, or from -1 backwards.",
+    ),
+    "DL0411": Code(
+        "a static computation fails",
+        "A computation on numbers, lists or text that is done when the graph is made has no result: a division by zero, a "
+        "function of values it does not apply to, an integer that grows beyond all bounds.",
+    ),
+    "DL0412": Code(
+        "a condition that hangs on a symbolic dimension",
+        "`if` and `assert` are decided when the graph is made, and this depends on a size that is known only when the "
+        "model runs. Give the dimension a number, make it a hyper-parameter, or state what you rely on with `require`, "
+        "which may hang on symbolic dimensions.",
+    ),
+    "DL0413": Code(
+        "a tensor decides what is decided earlier",
+        "`if`, `require` and `and`/`or` are decided when the graph is made; a tensor has its values when the model runs. "
+        "`where(condition, a, b)` chooses with the data.",
+    ),
+    "DL0414": Code(
+        "a fraction with an integer tensor",
+        "An integer tensor never becomes a floating one by itself, and a number with a fraction would have to be cut off. "
+        "Cast the tensor with `cast(x, float)`.",
+    ),
+    "DL0415": Code(
+        "a number does not fit its element type",
+        "The number is beyond what the element type can hold.",
+    ),
+    "DL0416": Code(
+        "a list that is no tensor",
+        "Rows of a list that stands for a tensor have the same length at every level.",
+    ),
+    "DL0417": Code(
+        "a size that is no integer",
+        "Between the brackets of a type stand integers, names of dimensions and arithmetic over them.",
+    ),
+    "DL0418": Code(
+        "a wrong number of values to take apart",
+        "So many names are bound, and the value consists of more or fewer parts, or of none.",
+    ),
+    "DL0419": Code(
+        "a type without brackets",
+        "The type of a tensor has brackets: `float[B, 10]`, `float[]` for a scalar. Without brackets, `float` and `int` "
+        "are types of hyper-parameters.",
+    ),
+    "DL0420": Code(
+        "no such element type",
+        "Element types are `float` (what `--dtype` says), `int` (i64), f16, bf16, f32, f64, i8, u8, i32, i64 and bool.",
+    ),
+    "DL0421": Code(
+        "an initial value that is none",
+        "A parameter begins with an initialiser of the library (`normal(std=0.02)`, `kaiming_uniform`), `zeros`, `ones` "
+        "or a number.",
+    ),
+    "DL0422": Code(
+        "a constant that is a tensor",
+        "A `const` is a number, text, or a list of those.",
+    ),
+    "DL0501": Code(
+        "statements after `return`",
+        "What follows a `return` is never reached.",
+    ),
+    "DL0502": Code(
+        "two parameters or layers of one name",
+        "Names of parameters and layers are the keys of the weights, so each is used once in a module. Layers without a "
+        "label are numbered by themselves.",
+    ),
+    "DL0503": Code(
+        "a function that owns something",
+        "A `fn` owns no parameters and no layers. Make it a `module`, with a capital letter.",
+    ),
+    "DL0504": Code(
+        "a parameter of unknown size",
+        "Parameters exist before the model runs, so their sizes are numbers and hyper-parameters, never symbolic "
+        "dimensions such as the batch.",
+    ),
+    "DL0505": Code(
+        "a size that no input has",
+        "The body of a module sees only the sizes of its own inputs, because it is compiled once for all its uses. Pass a "
+        "tensor that has the size as an axis, or make the size a hyper-parameter.",
+    ),
+    "DL0506": Code(
+        "an output that is no tensor",
+        "A model, and a branch of `if training`, gives tensors.",
+    ),
+    "DL0507": Code(
+        "`layer` with something that is no layer",
+        "`layer name = Module(...)` makes an instance of a module that can be applied by name, as often as one likes, "
+        "with the same parameters.",
+    ),
+    "DL0508": Code(
+        "a parameter without an initial value",
+        "Every `param` and `buffer` says what it begins with; nothing is chosen silently.",
+    ),
+    "DL0509": Code(
+        "a statement in the wrong place",
+        "The statement belongs elsewhere, such as an `update` in a function.",
+    ),
+    "DL0510": Code(
+        "an update of something that is no buffer",
+        "`update` gives a `buffer` of this module its value for the next step. Parameters change by training, and names "
+        "are bound with `=`.",
+    ),
+    "DL0511": Code(
+        "an update in inference",
+        "Buffers change in training only; here is the branch for inference.",
+    ),
+    "DL0512": Code(
+        "`return` in a branch of `if training`",
+        "Both branches of `if training` end at the same place. Bind a name in each and return it after.",
+    ),
+    "DL0513": Code(
+        "a module contains itself",
+        "The chain of places shows how a module comes to contain itself. A module without an end cannot be built; "
+        "`repeat` makes copies in a row.",
+    ),
+    "DL0514": Code(
+        "nothing is returned",
+        "A definition returns one or more tensors with `return`.",
+    ),
+    "DL0515": Code(
+        "one layer, two sets of parameters",
+        "A declared layer has one set of parameters, whose shapes were fixed by its first application. This one needs "
+        "others. Declare a second layer, or bring the inputs to one width.",
+    ),
+    "DL0516": Code(
+        "an input without a tensor type",
+        "The inputs of a model have types with brackets, `x: float[B, 10]`.",
+    ),
+    "DL0517": Code(
+        "`...` in the input of a model",
+        "The inputs of a model have a fixed number of dimensions. Modules may leave it open with `...`.",
+    ),
+    "DL0518": Code(
+        "a parameter before it has a shape",
+        "The sizes of a layer's parameters follow from its first input. Apply the layer before you use its parameters.",
+    ),
+    "DL0519": Code(
+        "another number of outputs than declared",
+        "The head of the definition declares so many outputs, and `return` gives more or fewer.",
+    ),
+    "DL0520": Code(
+        "an assertion does not hold",
+        "An `assert` of a `test` block is false; the note shows what both sides are.",
+    ),
     "DL0601": Code(
         "nested too deep",
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "
         "exhaust the stack of a program that compiles it. Name an intermediate value.",
     ),
+    "DL0602": Code(
+        "too many operations",
+        "The program would have more operations than is sensible. Loops with `for` are unrolled; `repeat` is not, as long "
+        "as its body keeps the shape.",
+    ),
+    "DL0603": Code(
+        "too many copies",
+        "A `repeat` makes from 0 to 1 000 000 copies.",
+    ),
+    "DL0604": Code(
+        "modules too deep inside one another",
+        "The depth of modules inside modules is limited.",
+    ),
+    "DL0605": Code(
+        "too many parameters",
+        "The model has more parameters than the limit, which protects against a slip of the finger before memory is asked "
+        "for. `--max-parameters` raises it.",
+    ),
+    "DL0701": Code(
+        "no such backend",
+        "`dslc targets` lists the backends. Others come with packages that register one under the entry point `dslc.backends`.",
+    ),
+    "DL0702": Code(
+        "no program for this target",
+        "The backend cannot write this as a program: it only computes, or has no way to say what the operation means.",
+    ),
+    "DL0703": Code(
+        "no such device",
+        "The backend does not run on this device here.",
+    ),
     "DL0704": Code(
         "a plug-in that is no backend",
         "What a package registered under the entry point group `dslc.backends` lacks a part of the protocol in backends/base.py.",
+    ),
+    "DL0705": Code(
+        "a backend cannot express an operation",
+        "The target has no way to say what the operation means, at this opset or at all. Nothing is left out or "
+        "approximated, so the compile stops; the help line names the backends that can.",
+    ),
+    "DL0706": Code(
+        "no such pass",
+        "`--disable` names a pass of the pipeline.",
+    ),
+    "DL0707": Code(
+        "no such entry point",
+        "`--entry` names a `def` of the model; a model without `def` has `forward`.",
+    ),
+    "DL0708": Code(
+        "a package is missing or too old",
+        "Backends need their packages only when they are used. `pip install 'dslc[torch]'`, `'dslc[jax]'`, `'dslc[onnx]'` "
+        "install them.",
+    ),
+    "DL0709": Code(
+        "weights for a target that carries none",
+        "The targets that can train are written as source code, which makes or loads its weights itself.",
+    ),
+    "DL0710": Code(
+        "a model of two files on standard output",
+        "A large ONNX model keeps its weights in a second file, which needs a name beside the first.",
     ),
     "DL0711": Code(
         "an ONNX file without weights",
@@ -152,9 +500,22 @@ CODES: dict[str, Code] = {
         "ONNX models are specialised to inference: dropout and updates of buffers are gone from them. Train with torch or "
         "jax, and compile the trained weights to ONNX.",
     ),
+    "DL0721": Code(
+        "no such error code",
+        "`dslc explain` without a code lists them all.",
+    ),
+    "DL0722": Code(
+        "no such function",
+        "`dslc ops` lists all primitives and the functions that are short for them. The layers of the library are in `dsl/lib`.",
+    ),
     "DL0801": Code(
         "an initialiser without meaning",
         "The initialiser of a parameter cannot give values of its shape or element type, or its numbers contradict each other.",
+    ),
+    "DL0802": Code(
+        "an input has another shape",
+        "The array that is given for an input has another shape than the model declares, or two inputs disagree on the "
+        "size of a dimension.",
     ),
     "DL0803": Code(
         "not a weight file",
@@ -205,6 +566,19 @@ CODES: dict[str, Code] = {
         "An output differs from the reference, and each operation by itself agrees: the difference comes from how the "
         "backend or a pass puts operations together, such as a fused layer.",
     ),
+    "DL0821": Code(
+        "an input does not fit the model",
+        "An input is missing, or has a name or element type that the model does not have. Integers become floating-point "
+        "numbers where those are declared, never the other way round.",
+    ),
+    "DL0822": Code(
+        "an input cannot be read",
+        "The file is missing, damaged, or of a kind that is refused: arrays of Python objects could run code.",
+    ),
+    "DL0823": Code(
+        "no such dimension",
+        "`--size DIM=N` names a symbolic dimension of the model's inputs.",
+    ),
     "DL0901": Code(
         "malformed YAML",
         "The text is not YAML; the message is the YAML parser's.",
@@ -234,5 +608,22 @@ CODES: dict[str, Code] = {
     "DL0907": Code(
         "a node of the wrong kind",
         "A mapping, a list or a scalar stands where another of them is needed.",
+    ),
+    "DL1001": Code(
+        "a name is never used",
+        "Nothing reads what was bound here. A name that begins with `_` says that this is meant.",
+    ),
+    "DL1002": Code(
+        "a definition replaces one of the library",
+        "A spec's own definition wins over the library's of the same name. Backends then compile the body as it is "
+        "written, and use none of their own words for it.",
+    ),
+    "DL1003": Code(
+        "a layer is never applied",
+        "The layer is declared and its parameters would never be made.",
+    ),
+    "DL1004": Code(
+        "an input is never used",
+        "Nothing that the model returns depends on this input.",
     ),
 }

@@ -30,7 +30,7 @@ def explain_command(code: str | None, as_json: bool, markdown: bool, output: str
         near = did_you_mean(code.upper(), CODES)
         raise SpecError(
             Diagnostic(
-                "DL0790", f"there is no code `{code}`", help=f"did you mean `{near}`?" if near else "`dslc explain` lists them"
+                "DL0721", f"there is no code `{code}`", help=f"did you mean `{near}`?" if near else "`dslc explain` lists them"
             ),
             exit_code=2,
         )

@@ -30,7 +30,7 @@ def ops_command(name: str | None, as_json: bool, markdown: bool, output: str) ->
         near = did_you_mean(name, known)
         raise SpecError(
             Diagnostic(
-                "DL0791", f"there is no function `{name}`", help=f"did you mean `{near}`?" if near else "`dslc ops` lists them"
+                "DL0722", f"there is no function `{name}`", help=f"did you mean `{near}`?" if near else "`dslc ops` lists them"
             ),
             exit_code=2,
         )
