@@ -148,8 +148,8 @@ class FileWriter:
         returned = f"{f'({results})' if ',' in results else results}, state" if self.facts[id(graph)].state else results
         made = "params, state" if self.stateful else "params"
         described = about(graph)
-        mode = "`training` is a Python bool: jax.jit(..., static_argnames=\"training\")."
-        wide = ["Needs float64: call jax.config.update(\"jax_enable_x64\", True) first."] if self.x64 else []
+        mode = '`training` is a Python bool: jax.jit(..., static_argnames="training").'
+        wide = ['Needs float64: call jax.config.update("jax_enable_x64", True) first.'] if self.x64 else []
         return "\n".join([
             f"{self.program.name} in JAX, generated{source} by {by}.", "", *([described, ""] if described else []),
             f"{made} = init(jax.random.key(0))", f"{returned} = {first}({arguments})", "", mode, *wide,
@@ -214,7 +214,9 @@ class Checks:
     def __call__(self, body: Body, function: ModuleFunction) -> None:
         for constraint in self.graph.constraints:
             left, right = body.dim(constraint.left), body.dim(constraint.right)
-            self._refuse(body, f"{left.text} {_OPPOSITE[constraint.relation]} {right.text}", constraint.message or "a size is out of range")
+            self._refuse(
+                body, f"{left.text} {_OPPOSITE[constraint.relation]} {right.text}", constraint.message or "a size is out of range"
+            )
         if self.draws:
             condition = "key is None" if self.always else "training and key is None"
             self._refuse(body, condition, "random numbers are drawn here: give key=jax.random.key(seed)")
@@ -276,4 +278,3 @@ class JaxBackend:
 
 
 BACKEND = JaxBackend()
-

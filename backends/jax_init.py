@@ -212,4 +212,3 @@ _ARGUMENTS = {
     "orthogonal": ("gain",),
     "identity": ("gain",),
 }
-

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from backends.jax_rows import (
-    Operands,
+from backends.jax_spelling import Operands, target
+from backends.jax_windows import (
     adaptive_avg_pool,
     avg_pool,
     conv_arguments,
     extra_padding,
     max_pool,
-    target,
     windows,
 )
 from backends.python import Body, Emit
@@ -33,7 +32,7 @@ def _inner(callee: Graph, op: str) -> Node:
     return next(node for node in callee if node.op == op)
 
 
-# --- functions ----------------------------------------------------------------------------------------------------------------------------
+# --- functions ------------------------------------------------------------------------------------------------------------------
 
 
 def _plain(function: str) -> FunctionRow:
@@ -104,7 +103,7 @@ FUNCTIONS: Mapping[str, FunctionRow] = {
 }
 
 
-# --- layers: `owned` holds the expressions of the parameters, and of the state where there is one -------------------------------------------
+# --- layers: `owned` holds the expressions of the parameters, and of the state where there is one -------------------------------
 
 
 def _unless(body: Body, value: StaticValue, default: float) -> Expression | None:

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from backends.jax_arrays import constant
 from backends.jax_init import LONGEST_LOOP, is_convolution, is_stacked, runs_of
 from backends.jax_library import FUNCTIONS, LAYERS
-from backends.jax_rows import ROWS, constant
+from backends.jax_rows import ROWS
 from backends.python import Body, Rows
 from backends.schedule import INFERENCE, schedule
 from backends.writer import Expression, Line, Namespace, call, fits, quoted
@@ -207,7 +208,9 @@ class ModuleFunction:
                 body.statement(f"state{child} = {'dict' if stacked else 'list'}(state{child})")
             for i in range(target.count):
                 at = target.start + i
-                self._one(body, node, carry, rest, f'{child}["{at}"]' if stacked else f"{child}[{at}]", self._copy_key(body, node, i))
+                self._one(
+                    body, node, carry, rest, f'{child}["{at}"]' if stacked else f"{child}[{at}]", self._copy_key(body, node, i)
+                )
         else:
             self._loop(body, node, carry, rest, child, len(runs) == 1)
         for operand in rest:
@@ -293,7 +296,9 @@ class ModuleFunction:
         if facts.state:
             states = body.names.new("copies")
             body.statement(f"{carry}, {states} = ", scanned)
-            body.statement(f"state{child} = {{**state{child}, ", Expression(f'"{target.start}:{target.start + target.count}": {states}}}'))
+            body.statement(
+                f"state{child} = {{**state{child}, ", Expression(f'"{target.start}:{target.start + target.count}": {states}}}')
+            )
         else:
             body.statement(f"{carry}, _ = ", scanned)
 
@@ -319,7 +324,7 @@ def owner_is_convolution(graph: Graph, parents: list[str]) -> bool:
     return found.library and is_convolution(found.definition)
 
 
-# --- whole functions ----------------------------------------------------------------------------------------------------------------------
+# --- whole functions ------------------------------------------------------------------------------------------------------------
 
 
 def write_function(
@@ -335,7 +340,11 @@ def write_function(
     names = Namespace(("params", "state", "training", "key", "keys"), outer=file.names)
     arguments = {name: names.new(name) for name in graph.inputs}
     positional = [name for name, used in (("params", facts.params or root), ("state", facts.state)) if used]
-    modes = ["*", "training=False", "key=None"] if root else [n for n, used in (("training", facts.training), ("key", facts.key)) if used]
+    modes = (
+        ["*", "training=False", "key=None"]
+        if root
+        else [n for n, used in (("training", facts.training), ("key", facts.key)) if used]
+    )
     signature = (*positional, *arguments.values(), *modes)
     body = ModuleBody(graph, function, names, arguments)
     if first is not None:

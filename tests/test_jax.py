@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -52,13 +53,13 @@ def program(graph: Graph) -> Program:
     return Program(graph.definition, {"forward": graph})
 
 
-def one_op(op: str, operands: tuple[np.ndarray, ...], attributes: Mapping[str, AttributeValue]) -> Graph:
+def one_op(op: str, operands: tuple[np.ndarray, ...], attributes: Mapping[str, object]) -> Graph:
     """A model that applies one primitive to its inputs."""
     graph = Graph("Model", kind="model")
     for i, array in enumerate(operands):
         node = graph.add("input", (), {"name": f"x{i}"}, (typed(array),))
         graph.inputs[f"x{i}"] = Value(node.id)
-    results = Builder(graph).build_all(op, tuple(graph.inputs.values()), attributes)
+    results = Builder(graph).build_all(op, tuple(graph.inputs.values()), cast("Mapping[str, AttributeValue]", attributes))
     graph.outputs = {f"y{i}": value for i, value in enumerate(results)}
     return graph
 
@@ -67,10 +68,9 @@ def emitted(graph: Graph) -> str:
     return BACKEND.emit(program(graph), OPTIONS).content.decode()
 
 
-def run(graph: Graph, inputs: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray] | None = None, training: bool = False) -> dict[str, np.ndarray]:
+def run(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     made = program(graph)
-    session = BACKEND.load(BACKEND.emit(made, OPTIONS), made, weights or {})
-    return dict(session.run(inputs, training=training).outputs)
+    return dict(BACKEND.load(BACKEND.emit(made, OPTIONS), made, {}).run(inputs).outputs)
 
 
 X, IMAGE, SMALL = floats(3, 4), floats(2, 4, 7, 6), np.abs(floats(3, 4)) * 0.4 + 0.1
@@ -80,7 +80,7 @@ HALVES = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 2.6], dtype=np.float32)
 SPECIAL = np.array([1.0, -2.0, 0.0, np.nan, np.inf, -np.inf], dtype=np.float32)
 I8, U8 = np.array([100, -7], dtype=np.int8), np.array([200, 9], dtype=np.uint8)
 
-Case = tuple[str, tuple[np.ndarray, ...], dict[str, AttributeValue]]
+Case = tuple[str, tuple[np.ndarray, ...], Mapping[str, object]]
 CASES: list[Case] = [
     *((op, (X, floats(4)), {}) for op in ("add", "sub", "mul", "div", "maximum", "minimum", "floor_divide", "remainder")),
     *((op, (WHOLE, np.array([3, -2, 5, 1])), {}) for op in ("add", "sub", "mul", "div", "maximum", "floor_divide", "remainder")),
@@ -117,7 +117,8 @@ CASES: list[Case] = [
     *(("norm", (IMAGE,), {"p": p, "over": (1, 3)}) for p in (1.0, 3.0, 0.5, float("inf"))),
     *((op, (TIED,), {"over": over, "keepdims": keep}) for op in ("argmax", "argmin") for over, keep in ((1, False), (0, True))),
     *(("cumsum", (x,), {"over": 0}) for x in (X, I8, MASK)),
-    *(("matmul", (a, b), {}) for a, b in ((X, floats(4, 5)), (floats(4), floats(4)), (floats(2, 3, 4), floats(4)), (WHOLE, WHOLE.T.copy()))),
+    *(("matmul", (a, floats(4)), {}) for a in (floats(4), floats(2, 3, 4))),
+    *(("matmul", (a, a.T.copy()), {}) for a in (X, WHOLE)),
     ("matmul", (floats(2, 1, 3, 4), floats(5, 4, 2)), {}),
     ("einsum", (floats(2, 3, 4), floats(2, 5, 4)), {"pattern": "b i d, b j d -> b i j"}),
     ("einsum", (floats(2, 3, 3),), {"pattern": "...ii->...i"}),
@@ -169,7 +170,8 @@ CASES: list[Case] = [
     ("arange", (), {"start": 7, "stop": 0, "step": -2, "dtype": DType.F32}),
     ("linspace", (), {"start": -1.0, "stop": 1.0, "count": 7}),
     ("eye", (), {"n": 2, "m": 3}),
-    *(("full", (), {"shape": (2, 3), "value": v, "dtype": d}) for v, d in ((0.0, DType.F32), (1, DType.I64), (2.5, DType.F32), (True, DType.BOOL))),
+    *(("full", (), {"shape": (2, 3), "value": v, "dtype": d}) for v, d in ((0.0, DType.F32), (1, DType.I64), (2.5, DType.F16))),
+    ("full", (), {"shape": 4, "value": True, "dtype": DType.BOOL}),
     *(("const", (), {"value": v}) for v in (X, WHOLE, MASK, np.array([1.0, 2.0], np.float32), np.array([np.nan, np.inf], np.float32))),
     ("dropout", (X,), {"rate": 0.5}),
     ("stop_gradient", (X,), {}),
@@ -213,7 +215,9 @@ def assert_clean(path: Path) -> None:
     ruff = shutil.which("ruff", path=Path(sys.executable).parent) or shutil.which("ruff")
     assert ruff is not None
     for command in (["check", "--no-cache"], ["format", "--diff", "--no-cache"]):
-        done = subprocess.run([ruff, *command, "--isolated", "--line-length", "88", str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [ruff, *command, "--isolated", "--line-length", "88", str(path)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout[:3000]
 
 
@@ -274,7 +278,8 @@ model Net(copies: int = 100)(x: float[B, 4]) -> (y: float[B, 4]) {
 
 def test_a_model_is_two_functions_and_reads_like_one_by_hand() -> None:
     text = BACKEND.emit(compiled(MLP_SPEC), OPTIONS).content.decode()
-    assert '''def apply(params, x, *, training=False, key=None):
+    assert (
+        '''def apply(params, x, *, training=False, key=None):
     """The outputs of the model: y."""
     B = x.shape[0]
     if B - 2 * (B // 2) != 0:
@@ -283,12 +288,17 @@ def test_a_model_is_two_functions_and_reads_like_one_by_hand() -> None:
         raise ValueError("random numbers are drawn here: give key=jax.random.key(seed)")
     h = jax.nn.gelu(linear(params["fc"], x), approximate=True)
     return linear(params["out"], dropout(h, 0.5, training, key))
-''' in text
-    assert '''        "fc": {
+'''
+        in text
+    )
+    assert (
+        """        "fc": {
             "weight": uniform(keys[0], (5, 4), -1.2247448713915892, 1.2247448713915892),
             "bias": jnp.zeros((5,)),
         },
-''' in text
+"""
+        in text
+    )
     assert "np." not in text.replace("jnp.", "")
 
 
@@ -326,7 +336,6 @@ def test_names_go_into_the_nested_form_and_back(copies: int) -> None:
     for name, array in weights.items():
         np.testing.assert_array_equal(back[name], array)
     made_params, made_state = module.init(jax.random.key(0))
-    assert jax.tree.structure((params, state)) == jax.tree.structure((made_params, made_state))
     assert jax.tree.map(jnp.shape, (params, state)) == jax.tree.map(jnp.shape, (made_params, made_state))
 
 
@@ -419,7 +428,7 @@ def test_draws_follow_their_probabilities() -> None:
 def test_float64_is_computed_where_the_spec_asks_for_it() -> None:
     graph = one_op("exp", (np.array([1.0]),), {})
     assert run(graph, {"x0": np.array([1.0])})["y0"] == pytest.approx(np.exp(1.0), rel=1e-15)
-    assert not jax.config.jax_enable_x64
+    assert jnp.zeros(()).dtype == jnp.float32  # and only there
 
 
 @pytest.mark.parametrize("dtype", [DType.F16, DType.BF16])
@@ -491,7 +500,8 @@ def test_text_of_a_spec_never_becomes_code() -> None:
     text = BACKEND.emit(made, EmitOptions(source=HOSTILE, version=HOSTILE)).content.decode()
     called = {ast.unparse(node.func) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)}
     assert "__import__" not in called
-    assert {ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)} == {"import jax", "import jax.numpy as jnp"}
+    imported = {ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)}
+    assert imported == {"import jax", "import jax.numpy as jnp"}
 
 
 @pytest.mark.parametrize("name", ["params", "key", "jax", "linear", "class", "training", "print"])
