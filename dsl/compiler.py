@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +17,13 @@ from dsl.ir import Graph, Program, Value
 from dsl.loader import Loader, Unit, syntax_of
 from dsl.parse import read_source
 from dsl.source import NOWHERE, Source
-from dsl.targets import backend, explain_missing, require_packages, targets
+from dsl.target import backend, explain_missing, require_packages, targets
 from dsl.types import DType
 from dsl.version import version
+
+if TYPE_CHECKING:
+    from dsl.summary import Summary
+    from dsl.verification.report import Report
 
 Spec = str | Path | Source
 """A path, or a Source with the text itself."""
@@ -208,6 +213,73 @@ def _name(spec: Spec) -> str:
     return spec.name if isinstance(spec, Source) else "<stdin>" if str(spec) == "-" else Path(spec).name
 
 
+# --- the commands, for Python ---------------------------------------------------------------------------------------------------------
+
+
+def check(
+    spec: Spec, hyper: Mapping[str, object] | None = None, *, model: str | None = None, float_type: DType = DType.F32
+) -> Elaborated:
+    """The checked program of a spec, with warnings. SpecError says everything that is wrong."""
+    return elaborated(spec, hyper, model=model, float_type=float_type)
+
+
+def init(
+    spec: Spec,
+    hyper: Mapping[str, object] | None = None,
+    *,
+    model: str | None = None,
+    float_type: DType = DType.F32,
+    seed: int = 0,
+) -> Arrays:
+    """The initial weights of a model by full name."""
+    return weights_of(compile_graph(spec, hyper, model=model, float_type=float_type), None, seed)
+
+
+def run(
+    spec: Spec,
+    inputs: Arrays,
+    hyper: Mapping[str, object] | None = None,
+    *,
+    target: str = "reference",
+    model: str | None = None,
+    entry: str | None = None,
+    float_type: DType = DType.F32,
+    weights: str | Path | Arrays | None = None,
+    seed: int = 0,
+    training: bool = False,
+) -> Result:
+    """Outputs of a model for given inputs, computed by a backend, with given or initial weights."""
+    program = compile_graph(spec, hyper, model=model, float_type=float_type)
+    return run_program(program, inputs, target=target, entry=entry, weights=weights, seed=seed, training=training)
+
+
+def show_spec(
+    spec: Spec, hyper: Mapping[str, object] | None = None, *, model: str | None = None, entry: str | None = None
+) -> Summary:
+    """The layers of a model with the types of their results, parameters and cost."""
+    from dsl.summary import summarize
+
+    program = compile_graph(spec, hyper, model=model)
+    return summarize(program if entry is None else only_entry(program, entry))
+
+
+def verify_spec(
+    spec: Spec,
+    backends: Sequence[str] | None = None,
+    hyper: Mapping[str, object] | None = None,
+    *,
+    model: str | None = None,
+    float_type: DType = DType.F32,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> Report:
+    """What comparing the backends with the reference shows; all that are installed by default."""
+    from dsl.verification.compare import verify
+
+    program = compile_graph(spec, hyper, model=model, float_type=float_type)
+    return verify(program, backends, seed=seed, weights=weights_of(program, weights) if weights is not None else None)
+
+
 # --- text in, text out ------------------------------------------------------------------------------------------------------------
 
 
@@ -225,9 +297,9 @@ def convert(spec: Spec, form: str) -> str:
 
 def _printed(file: syntax.File, form: str) -> str:
     if form == "yaml":
-        from dsl.print_yaml import print_yaml
+        from dsl.dump_yaml import dump_yaml
 
-        return print_yaml(file)
+        return dump_yaml(file)
     from dsl.printer import print_file
 
     return print_file(file)

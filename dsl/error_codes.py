@@ -240,8 +240,8 @@ CODES: dict[str, Code] = {
     ),
     "DL0402": Code(
         "an argument has a value with no meaning",
-        "A static argument is of the right kind and has a value that the operation cannot use: out of its range, not one of the choices, or "
-        "at odds with another argument. The message gives the value and what is allowed.",
+        "A static argument is of the right kind and has a value that the operation cannot use: out of its range, not one "
+        "of the choices, or at odds with another argument. The message gives the value and what is allowed.",
     ),
     "DL0403": Code(
         "element types do not go together",

@@ -27,7 +27,7 @@ LAYERS = {
     "passes": "dsl.passes",
     "weights": "dsl.initial_values dsl.weights",
     "backends": "backends",
-    "driver": "dsl.inputs dsl.targets dsl.compiler dsl.verify dsl.verification",
+    "driver": "dsl.inputs dsl.target dsl.compiler dsl.verification.compare dsl.verification",
     "surface": "dsl.commands dsl.cli dsl",
 }
 """The modules of each layer; a package stands for all that is in it."""

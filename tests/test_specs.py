@@ -16,7 +16,7 @@ from dsl.load_yaml import load_yaml
 from dsl.parse import parse
 from dsl.printer import print_file
 from dsl.source import Source
-from dsl.verify import verify
+from dsl.verification.compare import verify
 
 SPECS = Path(__file__).parent.parent / "specs"
 SMALL = tomllib.loads((SPECS / "small.toml").read_text())

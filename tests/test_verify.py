@@ -20,7 +20,7 @@ from dsl.source import Source
 from dsl.verification.input_ranges import input_ranges
 from dsl.verification.report import Report
 from dsl.verification.sizes import choose_sizes
-from dsl.verify import verify
+from dsl.verification.compare import verify
 from tests.twin_backend import Spoil, TwinBackend, faithful
 
 

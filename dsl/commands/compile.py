@@ -49,7 +49,7 @@ def compile_command(
     """
     from dsl.compiler import compile_spec
     from dsl.files import write_many
-    from dsl.targets import backend as find_backend
+    from dsl.target import backend as find_backend
 
     if weights is not None and find_backend(backend).training:
         raise SpecError(

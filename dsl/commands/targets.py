@@ -6,7 +6,7 @@ import click
 
 from dsl.commands.options import json_option
 from dsl.commands.terminal import print_json
-from dsl.targets import Package, targets
+from dsl.target import Package, targets
 
 
 @click.command("targets")

@@ -44,7 +44,7 @@ def verify_command(
     dslc verify gpt2.dl --set layers=2 --set width=64 --backend torch --size T=5,7,9
     """
     from dsl.compiler import elaborated, weights_of
-    from dsl.verify import verify
+    from dsl.verification.compare import verify
 
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
     if not as_json:

@@ -16,8 +16,8 @@ from dsl.compiler import lower
 from dsl.diagnostics import SpecError
 from dsl.initial_values import initial_weights
 from dsl.ir import Program
-from dsl.targets import backend as find
-from dsl.targets import require_packages, targets
+from dsl.target import backend as find
+from dsl.target import require_packages, targets
 from dsl.verification.bisect import diverge
 from dsl.verification.cases import Case, cases_of
 from dsl.verification.expectation import Measurement

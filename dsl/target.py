@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
 from backends.base import Backend, find, names
@@ -98,6 +97,8 @@ def _distribution(error: ModuleNotFoundError) -> str:
 
 
 def _package(name: str) -> Package:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         installed = version(name)
     except PackageNotFoundError:
@@ -107,6 +108,8 @@ def _package(name: str) -> Package:
 
 def _oldest() -> dict[str, str]:
     """The oldest versions that pyproject.toml declares."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         lines = requires("dslc") or []
     except PackageNotFoundError:
