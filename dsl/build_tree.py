@@ -418,7 +418,7 @@ def _not_a_stage(target: Expr) -> Diagnostic:
 
 
 def _wrong_count(span: Span) -> Diagnostic:
-    return Diagnostic("DL0113", "`repeat` with a body takes the number of copies and nothing else", span, help="repeat(12) { Block(8) }")
+    return Diagnostic("DL0113", "`repeat` with a body takes the number of copies and nothing else", span, help="write `repeat(12) { Block(8) }`")
 
 
 def _bad_escape(span: Span, text: str) -> Diagnostic:

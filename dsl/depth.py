@@ -11,7 +11,6 @@ from dataclasses import is_dataclass
 from dsl import text_errors
 from dsl.diagnostics import Diagnostic
 from dsl.source import Source, Span
-from dsl.syntax import Argument, Stage
 from dsl.tokens import MAX_DEPTH
 
 def too_deep(nodes: Iterable[object]) -> list[Diagnostic]:
@@ -23,10 +22,9 @@ def too_deep(nodes: Iterable[object]) -> list[Diagnostic]:
             span = getattr(inner, "span", None)
             if depth > MAX_DEPTH and isinstance(span, Span):
                 return [text_errors.too_deep(span, MAX_DEPTH)]
-            if isinstance(span, Span) and MAX_DEPTH - depth > span.end - span.start:
-                continue  # each level takes a character at least
-            below = depth if isinstance(inner, Argument | Stage) else depth + 1
-            waiting.extend((child, below) for child in children(inner))
+            if isinstance(span, Span) and (MAX_DEPTH - depth) // 2 > span.end - span.start:
+                continue  # two levels take a character at least
+            waiting.extend((child, depth + 1) for child in children(inner))
     return []
 
 

@@ -6,6 +6,7 @@ A `SpecError` carries every diagnostic of a stage. A user's mistake is always a 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -134,7 +135,7 @@ def _excerpts(diagnostic: Diagnostic, width: int, paint: _Paint) -> list[str]:
 
 def _excerpt(span: Span, text: str, mark: str, style: str, width: int, paint: _Paint, *, repeat: bool) -> list[str]:
     line, column = span.source.position(span.start)
-    source_line = span.source.line(line)
+    source_line = _UNSAFE.sub("\ufffd", span.source.line(line))
     start = column - 1
     stop = min(start + max(span.end - span.start, 1), max(len(source_line), start + 1))
     source_line, start, stop = _clip(source_line, start, stop)
@@ -145,6 +146,8 @@ def _excerpt(span: Span, text: str, mark: str, style: str, width: int, paint: _P
 
 
 _LONGEST = 160
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What would change how a terminal shows the line."""
 
 
 def _clip(line: str, start: int, stop: int) -> tuple[str, int, int]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -214,10 +214,21 @@ def load_tables(grammar: str, starts: tuple[str, ...]) -> Tables:
 def make_tables(grammar: str, starts: tuple[str, ...], *, strict: bool = False) -> Tables:
     """Let lark make the tables; with `strict` it refuses any conflict in the grammar."""
     import lark
+    from lark.lexer import Lexer
+    from lark.lexer import Token as LarkToken
     from lark.parsers.lalr_analysis import Shift
 
+    class NoLexer(Lexer):
+        """Words come from dsl/tokens.py."""
+
+        def __init__(self, lexer_conf: object) -> None:
+            pass
+
+        def lex(self, lexer_state: object, parser_state: object) -> Iterator[LarkToken]:
+            return iter(())
+
     compiled = lark.Lark(
-        grammar, parser="lalr", lexer="basic", start=list(starts), keep_all_tokens=True, maybe_placeholders=False, strict=strict
+        grammar, parser="lalr", lexer=NoLexer, start=list(starts), keep_all_tokens=True, maybe_placeholders=False, strict=strict
     )
     table = compiled.parser.parser._parse_table
     numbers = {rule: number for number, rule in enumerate(compiled.rules)}

@@ -19,7 +19,7 @@ from dsl.read_source import read_source, refuse_characters
 from dsl.source import Source, Span
 from dsl.syntax import Definition, Expr, File
 from dsl.syntax_errors import describe
-from dsl.tokens import Token, Tokens, tokenize, tokenize_piece
+from dsl.tokens import DEFINITIONS, Token, Tokens, tokenize, tokenize_piece
 from grammar import DL_GRAMMAR
 
 __all__ = ["parse", "parse_expression", "read_source"]
@@ -39,7 +39,10 @@ def _parse_file(source: Source) -> File:
     tokens = tokenize(source)
     definitions: list[Definition] = []
     errors = list(tokens.errors)
+    definition: Definition | None = None
     for words in tokens.definitions:
+        if errors and definition is None and words[0].value not in DEFINITIONS:
+            continue  # the rest of what went wrong before
         definition = _parse_definition(words, errors)
         if definition is not None:
             definitions.append(definition)
@@ -99,7 +102,6 @@ def _parse_definition(words: list[Token], errors: list[Diagnostic]) -> Definitio
     """The definition, or None after adding its errors."""
     known = [error.span.start for error in errors]
     bad = any(words[0].start <= start < words[-1].end for start in known)
-    first = True
     while words and len(errors) < MAX_ERRORS:
         try:
             definition = parser().parse(words, start="definition")
@@ -118,8 +120,6 @@ def _parse_definition(words: list[Token], errors: list[Diagnostic]) -> Definitio
         if start == 0:
             return None
         words = _without(words, start, stop)
-        first = False
-    del first
     return None
 
 

@@ -50,10 +50,11 @@ def _read(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         raise _cannot_read(path, reason[:1].lower() + reason[1:]) from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise SpecError(Diagnostic("DL0004", f"`{path}` is {_kind(mode)}, not a file"), CANNOT_READ)
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise SpecError(Diagnostic("DL0004", f"`{path}` is {_kind(status.st_mode)}, not a file"), CANNOT_READ)
         try:
             return _limited(file.read(MAX_BYTES + 1), path)
         except OSError as error:

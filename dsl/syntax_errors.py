@@ -28,6 +28,7 @@ _AFTER = {
     "AS": "expected a name",
     "DOT": "expected a name after `.`",
     "FOR": "expected a name, or names: `for i, width in enumerate(widths) { ... }`",
+    "_REPEAT_OPEN": "expected the stages to repeat: `repeat(12) { Block(8) }`",
     "ELSE": "expected `{` or `if` after `else`",
 }
 
@@ -46,14 +47,19 @@ def describe(error: UnexpectedToken, words: list[Token]) -> Diagnostic:
         special = _special(found, before, words, place, expected)
         if special is not None:
             return special
-    at_end = found is None or found.type == "_NEWLINE"
-    if before is not None and (at_end or "_NEWLINE" in expected or "$END" in expected):
-        after = Span(before.source, before.end, before.end)
-        if at_end:
-            return Diagnostic("DL0102", _sentence(before, expected), after)
-        assert found is not None
+    if before is None:
+        return Diagnostic("DL0101", _sentence(None, expected), words[0].span, _found(found))
+    after = Span(before.source, before.end, before.end)
+    if found is None or found.type == "_NEWLINE" or (found.type == "RBRACE" and _on_different_lines(before, found)):
+        return Diagnostic("DL0102", _sentence(before, expected), after)
+    if "_NEWLINE" in expected or "$END" in expected:
         return Diagnostic("DL0102", "expected the end of the statement", after, help=_why_not_ended(found, words, place))
-    return Diagnostic("DL0101", _sentence(before, expected), words[min(place, len(words) - 1)].span, _found(found))
+    fix = "to compare, write `==`" if found.type == "EQUAL" and "EQUAL_TO" in expected else None
+    return Diagnostic("DL0101", _sentence(before, expected), found.span, _found(found), help=fix)
+
+
+def _on_different_lines(first: Token, second: Token) -> bool:
+    return "\n" in first.source.text[first.end : second.start]
 
 
 def _found(found: Token | None) -> str:
@@ -64,37 +70,55 @@ def _found(found: Token | None) -> str:
     return f"not `{found.value}`" if len(found.value) < 30 else ""
 
 
+# --- mistakes that are worth a sentence of their own --------------------------------------------------------------------------------
+
+
 def _special(found: Token, before: Token | None, words: list[Token], place: int, expected: set[str]) -> Diagnostic | None:
-    """Messages for mistakes that are worth a sentence of their own."""
-    unavailable = next((word for word in (found, before) if word is not None and word.value in NOT_AVAILABLE), None)
-    if unavailable is not None and unavailable.type != "STRING":
-        return Diagnostic("DL0110", f"`{unavailable.value}` is not available in this version", unavailable.span)
+    for word in (found, before):
+        if word is not None and word.value in NOT_AVAILABLE:
+            return Diagnostic("DL0110", f"`{word.value}` is not available in this version", word.span)
+    if before is None:
+        message = "expected a definition: `model`, `module`, `fn`, `const`, `test`, `from` or `import`"
+        return Diagnostic("DL0101", message, found.span, _found(found)) if expected >= _DEFINITIONS else None
     if found.value in KEYWORDS and expected == {"NAME"}:
         message = f"`{found.value}` is a reserved word and cannot be a name"
         return Diagnostic("DL0109", message, found.span, help="choose another name")
-    if found.type == "ELSE" and before is not None and place and words[place - 2 : place - 1] and before.type == "_NEWLINE":
+    if found.type == "ELSE" and before.type == "_NEWLINE" and words[place - 2].type == "RBRACE":
         return Diagnostic("DL0101", "`else` stands on the line of the `}` before it", found.span, help="write `} else {`")
-    if place == 0:
-        message = "expected a definition: `model`, `module`, `fn`, `const`, `test`, `from` or `import`"
-        return Diagnostic("DL0101", message, found.span, _found(found))
-    assert before is not None
-    if before.type in ("NAME", "RPAR", "RSQB", "COMMA") and "EQUAL" in expected and _begins_statement(words, place):
-        if found.type != "EQUAL":
-            fix = "give the value a name, `y = ...`, or `return` it"
-            return Diagnostic("DL0101", "expected `=`: an expression alone does nothing", found.span, _found(found), help=fix)
+    if found.type == "DOT" and place + 1 < len(words) and words[place + 1].type == "INTEGER" and "INTEGER" in expected:
+        number = Span(found.source, found.start, words[place + 1].end)
+        return Diagnostic("DL0108", f"`{number.text}` is not a number", number, help=f"write `0{number.text}`")
+    if found.type == "ARROW" and expected == {"LPAR", "LBRACE"}:
+        head = f"{words[0].value} {words[1].value}"
+        message = f"expected the inputs of the {words[0].value} in a second bracket before `->`"
+        return Diagnostic("DL0101", message, found.span, help=f"write `{head}()(x: float[B, D]) -> ...`")
+    if "EQUAL" in expected and found.type != "EQUAL" and _begins_statement(words, place):
+        return _no_assignment(found, before, words, place)
     return None
 
 
 def _begins_statement(words: list[Token], place: int) -> bool:
+    """Whether nothing but names stands between the beginning of the statement and `place`."""
     start = place - 1
     while start > 0 and words[start].type in ("NAME", "COMMA"):
         start -= 1
-    return words[start].type in ("_NEWLINE", "LBRACE")
+    return words[start].type in ("_NEWLINE", "LBRACE") and start < place - 1
+
+
+def _no_assignment(found: Token, before: Token, words: list[Token], place: int) -> Diagnostic:
+    if place + 1 < len(words) and words[place + 1].type == "EQUAL" and words[place + 1].start == found.end:
+        fix = f"write `{before.value} = {before.value} {found.value} ...`"
+        return Diagnostic("DL0101", f"there is no `{found.value}=`", Span(found.source, found.start, found.end + 1), help=fix)
+    after = Span(before.source, before.end, before.end)
+    if found.type == "LSQB":
+        return Diagnostic("DL0101", "a tensor cannot be changed in place", found.span, help="bind a name to a new tensor: `y = where(...)`")
+    fix = "give the value a name, `y = ...`, or `return` it"
+    return Diagnostic("DL0101", "expected `=`: an expression alone does nothing", after, help=fix)
 
 
 def _why_not_ended(found: Token, words: list[Token], place: int) -> str:
     if found.type == "EQUAL":
-        return "`=` binds one name or several, `a, b = ...`; to compare, write `==`"
+        return "to compare, write `==`"
     if found.type == "LBRACE":
         return "only `if`, `else`, `for`, `repeat(...)` and definitions have a body in braces"
     if _in_pipeline(words, place):
@@ -102,9 +126,11 @@ def _why_not_ended(found: Token, words: list[Token], place: int) -> str:
     return "a new line starts the next statement"
 
 
+_OPERATORS = frozenset("PLUS MINUS STAR SLASH AT POWER FLOOR_DIVIDE PERCENT IF AND OR EQUAL_TO NOT_EQUAL".split())  # noqa: SIM905
+
+
 def _in_pipeline(words: list[Token], place: int) -> bool:
-    operators = {"PLUS", "MINUS", "STAR", "SLASH", "AT", "POWER", "FLOOR_DIVIDE", "PERCENT", "IF", "AND", "OR", "EQUAL_TO", "NOT_EQUAL"}
-    if words[place].type not in operators:
+    if words[place].type not in _OPERATORS:
         return False
     while place > 0 and words[place - 1].type not in ("_NEWLINE", "LBRACE"):
         place -= 1
@@ -113,24 +139,29 @@ def _in_pipeline(words: list[Token], place: int) -> bool:
     return False
 
 
+# --- what would fit -----------------------------------------------------------------------------------------------------------------
+
+_SPELLED = ("LBRACE", "_REPEAT_OPEN", "IMPORT", "EQUAL", "COLON", "IN", "ELSE", "LPAR", "COMMA", "ARROW")
+
+
 def _sentence(before: Token | None, expected: set[str]) -> str:
+    """What was expected after a word."""
     if before is not None and before.type in _AFTER and expected & (_EXPRESSION | {"LBRACE"}):
         return _AFTER[before.type]
-    after = "" if before is None or before.type == "_NEWLINE" else f" after `{before.value}`" if len(before.value) < 30 else ""
+    after = "" if before is None or before.type == "_NEWLINE" or len(before.value) > 30 else f" after `{before.value}`"
     if expected >= _STATEMENTS:
         return "expected a statement"
-    if expected >= _DEFINITIONS:
-        return "expected a definition"
     if expected >= _EXPRESSION:
         return f"expected an expression{after}"
     if expected == {"NAME"}:
         return f"expected a name{after}"
     if {"NAME", "LAYER", "FN"} <= expected:
         return f"expected a type{after}, such as `int` or `float[B, D]`"
-    spelled = [f"`{_SPELLING[kind]}`" for kind in ("EQUAL", "COLON", "LBRACE", "_REPEAT_OPEN", "IN", "IMPORT", "ELSE", "LPAR", "COMMA", "RPAR", "RSQB",
-                                                   "ARROW") if kind in expected]  # fmt: skip
-    if spelled:
-        return f"expected {' or '.join(spelled[:3])}{after}"
-    if "NAME" in expected:
-        return f"expected a name{after}"
-    return f"this word does not fit{after}"
+    for closing in ("RPAR", "RSQB"):
+        if closing in expected:
+            return f"expected {'`,` or ' if 'COMMA' in expected else ''}`{_SPELLING[closing]}`{after}"
+    complete = "PLUS" in expected or "LBRACE" in expected  # an expression that may go on, as any may: not worth saying
+    wanted = [kind for kind in _SPELLED if kind in expected and not (complete and kind in ("LPAR", "IN", "ARROW"))]
+    if wanted:
+        return f"expected {' or '.join(f'`{_SPELLING[kind]}`' for kind in wanted[:2])}{after}"
+    return f"expected a name{after}" if "NAME" in expected else f"this word does not fit{after}"

@@ -27,7 +27,7 @@ def stray_character(span: Span, character: str) -> Diagnostic:
 def _replacement(character: str) -> str | None:
     wanted = _REPLACEMENTS.get(character)
     if wanted is None:
-        return "a comment begins with `#`" if character == ";" else None
+        return "a statement ends with its line" if character == ";" else None
     if wanted == '"':
         return 'a string is written between straight double quotes: `"text"`'
     return "write an ordinary space" if wanted == " " else f"write `{wanted}`"
@@ -46,7 +46,9 @@ def malformed_number(span: Span) -> Diagnostic:
     fix = None
     if text.isdigit():
         fix = f"write `{text.lstrip('0') or '0'}`"
-    elif text[0].isdigit() and text.isidentifier() is False and text.lstrip("0123456789").isidentifier():
+    elif text[:2].lower() in ("0x", "0b", "0o"):
+        fix = "numbers are decimal"
+    elif text.lstrip("0123456789").isidentifier():
         fix = "a name cannot begin with a digit"
     return Diagnostic("DL0108", f"`{text}` is not a number", span, help=fix)
 
@@ -64,6 +66,11 @@ def mismatched(span: Span, found: str, opening: Span, bracket: str) -> Diagnosti
 
 def no_opening(span: Span, found: str) -> Diagnostic:
     return Diagnostic("DL0104", f"`{found}` closes nothing", span)
+
+
+def brace_alone(span: Span) -> Diagnostic:
+    message = "`{` stands on the line of what it opens"
+    return Diagnostic("DL0102", message, span, help="move it to the end of the line above")
 
 
 def too_deep(span: Span, limit: int) -> Diagnostic:

@@ -22,7 +22,8 @@ MAX_DEPTH = 200
 NOT_AVAILABLE = frozenset({"scan", "carry", "emit", "minimize", "metric", "train"})
 """Words reserved for constructs of a later version."""
 
-_DEFINITIONS = frozenset({"model", "module", "fn", "const", "from", "import", "test", "train"})
+DEFINITIONS = frozenset({"model", "module", "fn", "const", "from", "import", "test", "train"})
+"""Words that begin a definition."""
 
 
 class Token:
@@ -84,7 +85,7 @@ _PIECES = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """Cuts any text into pieces without a gap between them."""
-_QUOTED = re.compile("[“”„«‘’'`][^“”»‘’'`\\n]*[“”»‘’'`]")
+_QUOTED = re.compile("&&|\\|\\||[“”„«‘’'`][^“”»‘’'`\\n]*[“”»‘’'`]")
 _QUOTES = frozenset("\"'“”„«‘’`")
 MAX_DIGITS = 30
 _INTEGER = re.compile(r"(?:0|[1-9](?:_?[0-9])*)\Z")
@@ -214,7 +215,7 @@ class _Tokenizer:
 
     def _begin_line(self, token: Token) -> None:
         """`token` is the first of its line: decide whether a statement ends before it."""
-        if token.value in _DEFINITIONS and (self.open or self.broken) and self._in_first_column(token):
+        if token.value in DEFINITIONS and (self.open or self.broken) and self._in_first_column(token):
             self._recover(token)
         last = self.tokens[-1] if self.tokens else None
         if not self._in_block() or last is None or token.type == "ARROW" or self._second_bracket(token, last):
@@ -224,6 +225,9 @@ class _Tokenizer:
                 self.keeper.continue_statement()
         elif token.type == "RBRACE" or last.type == "LBRACE":
             self._begin_statement(token)
+        elif token.type == "LBRACE":
+            self.result.errors.append(text_errors.brace_alone(token.span))
+            self.keeper.continue_statement()
         else:
             self.keeper.end_statement()
             if self.open:
@@ -328,7 +332,9 @@ class _Tokenizer:
         return "INTEGER", "0"
 
     def _foreign_word(self, start: int, end: int) -> int:
-        """Refuse a name with letters beyond ASCII; combining marks belong to the word."""
+        """Refuse a name with letters beyond ASCII; combining marks belong to the word. It may have begun before `start`."""
+        while start and (self.text[start - 1].isalnum() or self.text[start - 1] == "_"):
+            start -= 1
         while end < len(self.text) and (self.text[end].isalnum() or self.text[end] == "_" or unicodedata.category(self.text[end]).startswith("M")):
             end += 1
         self.result.errors.append(text_errors.foreign_name(Span(self.source, start + self.offset, end + self.offset)))
@@ -342,6 +348,8 @@ class _Tokenizer:
         if character == '"':
             self._unclosed_string(start, len(self.text[:line_end].rstrip("\r")))
             return line_end
+        if unicodedata.category(character).startswith("M") and start and self.text[start - 1].isalnum():
+            return self._foreign_word(start, start)
         quoted = _QUOTED.match(self.text, start)
         end = quoted.end() if quoted else start + 1
         span = Span(self.source, start + self.offset, start + self.offset + (1 if quoted is None else end - start))
