@@ -102,6 +102,9 @@ class Body:
     Placeholder (`self.heads`). After `write`, `lines` holds the statements, `results` the outputs.
     """
 
+    guard = ""
+    """A `with` statement around the updates of buffers."""
+
     def __init__(
         self,
         graph: Graph,
@@ -119,6 +122,7 @@ class Body:
         self.placeholder = placeholder
         self.placeholders: dict[str, None] = {}
         self.lines: list[Line] = []
+        self.preamble: list[Line] = []
         self.results: dict[str, Expression] = {}
         self.expressions: dict[Value, Expression] = {}
         self._plan: Schedule = schedule(graph)
@@ -155,7 +159,7 @@ class Body:
             self._update(plan.updating)
         if finish is not None:
             finish(self)
-        self.lines[:0] = self._dim_lines()
+        self.lines[:0] = [*self._dim_lines(), *self.preamble]
         return self
 
     def _update(self, nodes: Sequence[Node]) -> None:
@@ -163,12 +167,20 @@ class Body:
             self.results[name] = self._settled(value)
         self.lines.append(Line(self.indent, "if ", self.dialect.training(self), ":"))
         with self.block():
-            for node in nodes:
-                self._visit(node)
-            settle = len(self.graph.updates) > 1
-            values = {p: self._settled(v) if settle else self.expressions[v] for p, v in self.graph.updates.items()}
-            for path, expression in values.items():
-                self.dialect.update(self, path, expression)
+            if not self.guard:
+                self._write_updates(nodes)
+                return
+            self.lines.append(Line(self.indent, self.guard))
+            with self.block():
+                self._write_updates(nodes)
+
+    def _write_updates(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            self._visit(node)
+        settle = len(self.graph.updates) > 1
+        values = {p: self._settled(v) if settle else self.expressions[v] for p, v in self.graph.updates.items()}
+        for path, expression in values.items():
+            self.dialect.update(self, path, expression)
 
     def _settled(self, value: Value) -> Expression:
         """The value as a variable, evaluated here and now."""
@@ -405,15 +417,19 @@ class Body:
         self.lines.append(Line(self.indent, f"{name} = ", expression))
         return Expression(name)
 
-    def statement(self, text: str, expression: Expression | None = None, suffix: str = "") -> None:
-        """Write a line: `text`, then the expression, whose variables are thereby read."""
-        if expression is not None:
+    def statement(self, text: str, expression: Expression | None = None, suffix: str = "", *, read: bool = True) -> None:
+        """Write a line: `text`, then the expression, whose variables are thereby read (unless the caller sees to that)."""
+        if expression is not None and read:
             self._consume(expression)
         self.lines.append(Line(self.indent, text, expression, suffix))
 
-    def variable(self, value: Value) -> str:
+    def variable(self, value: Value, hint: str | None = None) -> str:
         """A variable for `value`, to be assigned by the caller (a loop's result)."""
-        return self._variable(self._plan.hint(value), value)
+        return self._variable(hint or self._plan.hint(value), value)
+
+    def let_name(self, hint: str) -> str:
+        """A new name in this function."""
+        return self.names.new(hint)
 
     def hint(self, value: Value) -> str:
         """The name that the value would like to have."""

@@ -265,7 +265,7 @@ def _normalize(callee: Graph) -> Spelling | None:
 def _cross_entropy(callee: Graph) -> Spelling | None:
     hyper, rank = callee.hyper, _rank(callee)
     over, smoothing, ignored = hyper.get("over"), hyper.get("label_smoothing"), hyper.get("ignore_index")
-    logits, target, *weight = callee.inputs.values()
+    _, target, *weight = callee.inputs.values()
     if not isinstance(over, int) or rank < 2 or callee.type(target).dtype is not DType.I64:
         return None
     if smoothing and (weight or ignored is not None):

@@ -69,8 +69,7 @@ def _conv_transpose(body: Body, node: Node, xs: Operands) -> Expression:
 
 
 def _max_pool(body: Body, node: Node, xs: Operands) -> Expression:
-    (x,) = tensors(body, node, xs)
-    x, padding = _padded(body, node, x, 'float("-inf")')
+    x, padding = _padded(body, node, xs[0], 'float("-inf")')
     kernel, stride = int_tuple(node.attributes, "kernel"), int_tuple(node.attributes, "stride")
     y = call(
         f"F.max_pool{len(kernel)}d", x, body.static(short(kernel)), stride=unless(body, short(stride), short(kernel)),
@@ -88,7 +87,7 @@ def _cut(body: Body, node: Node, y: Expression) -> Expression:
 
 
 def _avg_pool(body: Body, node: Node, xs: Operands) -> Expression:
-    (x,) = tensors(body, node, xs)
+    x = xs[0]
     kernel, stride = int_tuple(node.attributes, "kernel"), int_tuple(node.attributes, "stride")
     pairs, all_count = pair_tuple(node.attributes, "padding"), node.attributes["count_include_pad"]
     function, window = f"F.avg_pool{len(kernel)}d", body.static(short(kernel))
@@ -113,7 +112,7 @@ def _to_size(body: Body, sizes: tuple[Dim, ...]) -> Expression:
 
 def _adaptive(body: Body, node: Node, xs: Operands) -> Expression:
     sizes = dim_tuple(node.attributes, "size")
-    return call(f"F.adaptive_avg_pool{len(sizes)}d", *tensors(body, node, xs), _to_size(body, sizes))
+    return call(f"F.adaptive_avg_pool{len(sizes)}d", xs[0], _to_size(body, sizes))
 
 
 def _interpolate(body: Body, node: Node, xs: Operands) -> Expression:

@@ -1,0 +1,163 @@
+"""The PyTorch backend: a program as one file of nn.Modules that imports torch alone.
+
+Rows are in torch_rows.py and its neighbours, layers in torch_layers.py, classes in torch_units.py and torch_module.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Hashable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backends.base import Arrays, Artifact, EmitOptions, Result, Session, Unsupported
+from backends.torch_module import define, structure
+from backends.torch_names import RESERVED, method_name
+from backends.torch_rows import ROWS
+from backends.torch_units import Tree, Unit
+from backends.writer import Line, Namespace, docstring, rendered
+from dsl.ir import Node, Program
+from dsl.types import DType
+
+if TYPE_CHECKING:
+    import torch
+
+_IMPORTS = (
+    ("math", "import math"),
+    ("torch", "import torch"),
+    ("F", "import torch.nn.functional as F"),
+)
+
+
+def source_of(program: Program, options: EmitOptions) -> str:
+    """The text of the file."""
+    tree = Tree(list(program.entries.values()))
+    names = Namespace(RESERVED)
+    blocks: list[tuple[Line, ...]] = []
+    for level in tree.by_height():
+        alike: dict[Hashable, list[Unit]] = {}
+        for unit in level:
+            alike.setdefault(structure(unit), []).append(unit)
+        for units in alike.values():
+            blocks += [lines for _, lines in define(units, names, tree.root)]
+    body = "\n\n".join(rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks)
+    return f"{_header(program, options)}\n{_imports(body)}\n\n{body}"
+
+
+def _header(program: Program, options: EmitOptions) -> str:
+    version = f" {options.version}" if options.version else ""
+    source = f" from {options.source}" if options.source else ""
+    return rendered(docstring(f"{program.name}, compiled by dslc{version}{source}.", 0))
+
+
+def _imports(body: str) -> str:
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    lines = [line for name, line in _IMPORTS if name in used]
+    together = [name for name in ("Tensor", "nn") if name in used]
+    if together:
+        lines.append(f"from torch import {', '.join(together)}")
+    if lines[:1] == ["import math"]:
+        lines.insert(1, "")
+    return "".join(f"{line}\n" for line in lines)
+
+
+# --- running --------------------------------------------------------------------------------------------------------------------
+
+
+def module_of(text: str, name: str = "dslc_generated") -> ModuleType:
+    """The generated file as a module."""
+    filename = f"<{name}>"
+    module = ModuleType(name)
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    sys.modules[name] = module
+    exec(compile(text, filename, "exec"), module.__dict__)
+    return module
+
+
+def main_class(module: ModuleType) -> type[torch.nn.Module]:
+    """The class of the model: the last in the file."""
+    from torch import nn
+
+    found = [
+        v for v in vars(module).values() if isinstance(v, type) and issubclass(v, nn.Module) and v.__module__ == module.__name__
+    ]
+    return found[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSession:
+    program: Program
+    model: torch.nn.Module
+    device: str
+
+    def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
+        import torch
+
+        graph = self.program.entries[entry]
+        given = [
+            torch.as_tensor(np.asarray(inputs[name])).to(self.device, torch_dtype(graph.type(value).dtype))
+            for name, value in graph.inputs.items()
+        ]
+        self.model.train(training)
+        with torch.no_grad():
+            results = getattr(self.model, method_name(entry))(*given)
+        results = results if isinstance(results, tuple) else (results,)
+        outputs = {name: to_numpy(result) for name, result in zip(graph.outputs, results, strict=True)}
+        if not training:
+            return Result(outputs)
+        buffers = {name for name, p in self.program.parameters().items() if not p.trained}
+        return Result(outputs, {name: to_numpy(b) for name, b in self.model.named_buffers() if name in buffers})
+
+
+def torch_dtype(dtype: DType) -> torch.dtype:
+    import torch
+
+    names = {
+        DType.F16: "float16", DType.BF16: "bfloat16", DType.F32: "float32", DType.F64: "float64", DType.I8: "int8",
+        DType.U8: "uint8", DType.I32: "int32", DType.I64: "int64", DType.BOOL: "bool",
+    }  # fmt: skip
+    found = getattr(torch, names[dtype])
+    assert isinstance(found, torch.dtype)
+    return found
+
+
+def to_numpy(x: torch.Tensor) -> np.ndarray:
+    import torch
+
+    x = x.detach().cpu()
+    return np.array((x.float() if x.dtype is torch.bfloat16 else x).numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class TorchBackend:
+    """PyTorch modules, one file."""
+
+    name: str = "torch"
+    summary: str = "PyTorch: a file of nn.Modules, with the spec's names in the state dict"
+    requires: tuple[str, ...] = ("torch",)
+    training: bool = True
+
+    def refusal(self, node: Node, options: EmitOptions) -> str | None:
+        row = ROWS.get(node.op)
+        if row is None and node.target is None and node.op not in ("input", "param", "buffer"):
+            return "it has no row for it"
+        return row.because if isinstance(row, Unsupported) else None
+
+    def emit(self, program: Program, options: EmitOptions, weights: Arrays | None = None) -> Artifact:
+        return Artifact(".py", source_of(program, options).encode())
+
+    def load(self, artifact: Artifact, program: Program, weights: Arrays, *, device: str = "cpu") -> Session:
+        import torch
+
+        model = main_class(module_of(artifact.content.decode()))()
+        state = {name: torch.as_tensor(np.asarray(weights[name])) for name in program.parameters()}
+        model.load_state_dict(state)
+        return TorchSession(program, model.to(device), device)
+
+
+BACKEND = TorchBackend()

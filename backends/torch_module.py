@@ -1,0 +1,368 @@
+"""A unit as text: a subclass of nn.Module, or a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from backends.python import Body, Placeholder
+from backends.torch_dialect import TorchBody, TorchDialect, table_lines
+from backends.torch_init import InitCall
+from backends.torch_layers import REQUIRED, Setting
+from backends.torch_names import child_text, is_plain, method_name, owned_text
+from backends.torch_tensors import DTYPES, tensor
+from backends.torch_units import Construction, Definition, Owned, Plan, Unit, Varying, plan_of, structure, varying
+from backends.writer import (
+    Expression,
+    Line,
+    Namespace,
+    call,
+    camel_case,
+    docstring,
+    fits,
+    identifier,
+    method,
+    number_text,
+    quoted,
+    sequence,
+    snake_case,
+)
+from dsl.dims import Dim
+from dsl.ir import Constraint, Graph, StaticValue, Value
+from dsl.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The lines of a class or function without its first, and what they ask for."""
+
+    lines: tuple[Line, ...]
+    parameters: tuple[str, ...]
+    methods: tuple[str, ...]
+    needs_training: bool
+
+    def text(self) -> tuple[object, ...]:
+        """What must be the same for two units to share a class."""
+        plain = tuple((line.indent, line.prefix, line.expression and line.expression.text, line.suffix) for line in self.lines)
+        return plain, self.parameters, self.methods
+
+
+def define(units: Sequence[Unit], names: Namespace, root: Unit) -> list[tuple[Definition, tuple[Line, ...]]]:
+    """Classes or functions for units of one structure: one, where the text comes out the same."""
+    numbers = varying(units)
+    written = [write(plan_of(unit, numbers.placed(i)), numbers, names, root) for i, unit in enumerate(units)]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, one in enumerate(written):
+        groups.setdefault(one.text(), []).append(i)
+    if len(groups) > 1:
+        return [d for members in groups.values() for d in define([units[i] for i in members], names, root)]
+    first = written[0]
+    definition = Definition(_name(units[0], names), first.methods, first.parameters, first.needs_training)
+    for i, unit in enumerate(units):
+        unit.definition = definition
+        unit.arguments = {name: numbers.values[name][i] for name in first.parameters}
+    return [(definition, _assembled(units[0], definition, _merged(written), numbers))]
+
+
+def _merged(written: Sequence[Written]) -> tuple[Line, ...]:
+    """The lines, with the comments on which all agree."""
+    columns = zip(*(w.lines for w in written), strict=True)
+    return tuple(lines[0] if len({line.comment for line in lines}) == 1 else replace(lines[0], comment="") for lines in columns)
+
+
+def _name(unit: Unit, names: Namespace) -> str:
+    graph = unit.graph
+    base = snake_case(graph.definition) if unit.is_function else camel_case(graph.definition)
+    base = name = identifier(base or "Body")
+    count = 2
+    while name in names:
+        name = f"{base}{count}" if not base[-1].isdigit() else f"{base}_{count}"
+        count += 1
+    return names.new(name)
+
+
+def _assembled(unit: Unit, definition: Definition, lines: tuple[Line, ...], numbers: Varying) -> tuple[Line, ...]:
+    if not unit.is_function:
+        return (Line(0, f"class {definition.name}(nn.Module):"), *lines)
+    kinds = {name: type(values[0]).__name__ for name, values in numbers.values.items()}
+    variables = [line.prefix for line in lines[: len(unit.graph.inputs)]]
+    given = [f"{v}: Tensor" for v in variables] + [f"{p}: {kinds[p]}" for p in definition.parameters]
+    given += ["training: bool"] if definition.needs_training else []
+    return (*signature(0, definition.name, given, _returned(unit.graph)), *lines[len(unit.graph.inputs) :])
+
+
+def write(plan: Plan, numbers: Varying, names: Namespace, root: Unit) -> Written:
+    """The text of one unit."""
+    return _function(plan, numbers, names) if plan.unit.is_function else _ClassWriter(plan, numbers, names, root).write()
+
+
+def signature(indent: int, name: str, given: Sequence[str], result: str) -> list[Line]:
+    """`def name(given) -> result:`, a parameter a line where it is long."""
+    line = Line(indent, "def ", call(name, *given), f" -> {result}:")
+    if fits(line):
+        return [line]
+    return [Line(indent, f"def {name}("), *(Line(indent + 1, f"{g},") for g in given), Line(indent, f") -> {result}:")]
+
+
+def _returned(graph: Graph) -> str:
+    count = len(graph.outputs)
+    return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
+
+
+def _finish(body: Body) -> None:
+    """The return statement."""
+    results = {}
+    for name, value in body.graph.outputs.items():
+        results[name] = replace(tensor(body, body.results[name], body.graph.type(value)), reads=body.results[name].reads)
+    texts = [r.text for r in results.values()]
+    line = Line(body.indent, "return ", next(iter(results.values())) if len(texts) == 1 else Expression(", ".join(texts)))
+    if not fits(line):
+        for name, value in body.graph.outputs.items():
+            if not results[name].simple:
+                results[name] = body.assign(value, results[name])
+        texts = [r.text for r in results.values()]
+        line = Line(body.indent, "return ", Expression(", ".join(texts)))
+    if not fits(line):
+        body.lines += [Line(body.indent, "return ("), *(Line(body.indent + 1, f"{t},") for t in texts), Line(body.indent, ")")]
+        return
+    body.lines.append(line)
+
+
+def _function(plan: Plan, numbers: Varying, names: Namespace) -> Written:
+    (graph,) = plan.written()
+    dialect = TorchDialect(plan.unit, "training")
+    scope = Namespace(("training",), names)
+    parameters = {name: scope.new(name) for name in numbers.values}
+    arguments = {name: scope.new(name) for name in graph.inputs}
+    body = TorchBody(graph, dialect, scope, arguments, placeholder=lambda name: parameters[name]).write(_finish)
+    lines = [Line(1, v) for v in arguments.values()]
+    lines += [*docstring(graph.doc, 1), *body.lines]
+    used = tuple(name for name in numbers.values if name in body.placeholders)
+    return Written(tuple(lines), used, (), dialect.mode_used)
+
+
+# --- classes --------------------------------------------------------------------------------------------------------------------
+
+
+class _ClassWriter:
+    def __init__(self, plan: Plan, numbers: Varying, names: Namespace, root: Unit) -> None:
+        self.plan = plan
+        self.unit = plan.unit
+        self.numbers = numbers
+        self.names = names
+        self.root = root
+        self.dialect = TorchDialect(plan.unit, "self.training")
+        self.given: dict[str, None] = {}
+        self.kept: dict[str, None] = {}
+
+    def write(self) -> Written:
+        methods: list[str] = []
+        texts: dict[str, list[Line]] = {}
+        for graph in self.plan.written():
+            lines = self._method(graph)
+            same = next((name for name, known in texts.items() if _alike(name, known, graph, lines)), None)
+            name = same or self._free_method(graph, texts)
+            texts.setdefault(name, lines)
+            methods.append(name)
+        constructor = self._constructor()
+        lines = [*docstring(self.unit.graph.doc, 1)]
+        lines += [Line(0, "")] if lines else []
+        lines += constructor
+        for name, body in texts.items():
+            lines += [Line(0, ""), *_named(body, name)]
+        used = tuple(name for name in self.numbers.values if name in self.given or name in self.kept)
+        return Written(tuple(lines), used, tuple(methods), False)
+
+    def _free_method(self, graph: Graph, texts: dict[str, list[Line]]) -> str:
+        base = name = method_name(graph.entry)
+        count = 1
+        while name in texts:
+            name = f"{base}_{count}"
+            count += 1
+        return name
+
+    def _method(self, graph: Graph) -> list[Line]:
+        scope = Namespace(("self", "training"), self.names)
+        arguments = {name: scope.new(name) for name in graph.inputs}
+        body = TorchBody(graph, self.dialect, scope, arguments, indent=2, placeholder="self.{}".format)
+        if self.unit is self.root:
+            for constraint in graph.constraints:
+                body.preamble += _check(body, constraint)
+        body.write(_finish)
+        self.kept |= body.placeholders
+        given = ["self", *(f"{v}: Tensor" for v in arguments.values())]
+        return [*signature(1, method_name(graph.entry), given, _returned(graph)), *body.lines]
+
+    # --- the constructor ---
+
+    def _constructor(self) -> list[Line]:
+        made = [line for name, parts in self.plan.children.items() for line in self._child(name, parts)]
+        own = [line for owned in self.plan.owned.values() for line in self._owned(owned)]
+        starts = [line for owned in self.plan.owned.values() for line in self._start_owned(owned)]
+        starts += [line for name, parts in self.plan.children.items() for line in self._start_child(name, parts)]
+        tables = [line for name, (value, dtype) in self.dialect.tables.items() for line in self._table(name, value, dtype)]
+        kept = [Line(2, f"self.{name} = {name}") for name in self.numbers.values if name in self.kept]
+        body = [Line(2, "super().__init__()"), *kept, *own, *made, *tables]
+        used = [name for name in self.numbers.values if name in self.given or name in self.kept]
+        kinds = {name: type(values[0]).__name__ for name, values in self.numbers.values.items()}
+        lines = signature(1, "__init__", ["self", *(f"{name}: {kinds[name]}" for name in used)], "None")
+        lines += body
+        if starts:
+            lines += [Line(2, "self.reset_parameters()"), Line(0, "")]
+            lines += [Line(1, "def reset_parameters(self) -> None:"), *starts]
+        return lines
+
+    def _table(self, name: str, value: object, dtype: DType) -> list[Line]:
+        import numpy as np
+
+        assert isinstance(value, np.ndarray)
+        lines = table_lines(name, value, dtype, 2)
+        if len(lines) == 1 and lines[0].expression is not None:
+            direct = call("self.register_buffer", quoted(name), lines[0].expression, persistent="False")
+            if fits(Line(2, "", replace(direct, arguments=()))):
+                return [Line(2, "", direct)]
+        return [*lines, Line(2, "", call("self.register_buffer", quoted(name), name, persistent="False"))]
+
+    def _number(self, value: StaticValue) -> Expression:
+        if isinstance(value, Placeholder):
+            self.given[value.name] = None
+            return Expression(value.name)
+        if isinstance(value, tuple):
+            return sequence(self._number(v) for v in value)
+        assert isinstance(value, int | float)
+        return Expression(number_text(value))
+
+    def _constructed(self, made: Construction) -> Expression:
+        if made.native is not None:
+            positional = [self._number(s.value) for s in made.native.settings if s.default is REQUIRED]
+            named = {s.name: self._setting(s) for s in made.native.settings if s.default is not REQUIRED}
+            return call(made.native.name, *positional, **named)
+        assert made.unit.definition is not None
+        items = list(made.arguments.items())
+        positional = [self._number(v) for _, v in items[:2]]
+        return call(made.unit.definition.name, *positional, **{k: self._number(v) for k, v in items[2:]})
+
+    def _setting(self, setting: Setting) -> Expression | None:
+        value = setting.value
+        if setting.verbatim:
+            return Expression(str(value))
+        if value == setting.default and not isinstance(value, Placeholder):
+            return None
+        return Expression("None") if value is None else self._number(value)
+
+    def _child(self, name: str, parts: list[Construction]) -> list[Line]:
+        if parts[0].count is None:
+            return [self._member(name, self._constructed(parts[0]))]
+        if len(parts) == 1:
+            count = self._number(parts[0].count)
+            copies = f"[{self._constructed(parts[0])} for _ in range({count})]"
+        else:
+            copies = f"[{', '.join(self._copies(part) for part in parts)}]"
+        return [self._member(name, call("nn.ModuleList", copies))]
+
+    def _copies(self, part: Construction) -> str:
+        made = self._constructed(part).text
+        return made if part.count == 1 else f"*({made} for _ in range({self._number(part.count)}))"
+
+    def _member(self, name: str, made: Expression) -> Line:
+        return Line(2, f"{child_text(name)} = ", made)
+
+    def _owned(self, owned: Owned) -> list[Line]:
+        sizes = [self._number(_constant(d)) for d in owned.type.shape]
+        dtype = None if owned.type.dtype is DType.F32 else DTYPES[owned.type.dtype]
+        filled = {"zeros_": "torch.zeros", "ones_": "torch.ones"}.get(owned.start.function, "torch.empty")
+        shape = sizes if len(sizes) > 0 else [Expression("()")]
+        made = call(filled, *shape, dtype=dtype)
+        if owned.start.function == "constant_":
+            made = call("torch.full", sequence(sizes), self._number(_plain(owned.start)), dtype=dtype)
+        if not owned.trained:
+            if is_plain(owned.name):
+                return [Line(2, "", call("self.register_buffer", quoted(owned.name), made))]
+            return [Line(2, f"{owned_text(owned.name, False)} = ", made)]
+        return [Line(2, f"{owned_text(owned.name, True)} = ", call("nn.Parameter", made))]
+
+    def _start_owned(self, owned: Owned) -> list[Line]:
+        if owned.start.function in ("zeros_", "ones_", "constant_"):
+            return []
+        return self._start(2, Expression(owned_text(owned.name, owned.trained)), owned.start)
+
+    def _start_child(self, name: str, parts: list[Construction]) -> list[Line]:
+        lines = []
+        for part in parts:
+            if part.count is None:
+                for own, start in part.starts.items():
+                    lines += self._start(2, Expression(f"{child_text(name)}.{own}"), start)
+            elif part.starts:
+                last = part is parts[-1]
+                rows = "" if len(parts) == 1 else f"[{part.first}:{'' if last else part.first + int(part.count)}]"
+                lines.append(Line(2, f"for layer in {child_text(name)}{rows}:"))
+                for own, start in part.starts.items():
+                    lines += self._start(3, Expression(f"layer.{own}"), start)
+        return lines
+
+    def _start(self, indent: int, target: Expression, start: InitCall) -> list[Line]:
+        if start.function == "identity":
+            scaled = call(f"{target}.data.mul_", self._number(_plain(start)))
+            return [Line(indent, "", call("nn.init.eye_", target)), Line(indent, "", scaled)]
+        positional = [self._argument(v) for k, v in start.arguments if not k]
+        named = {k: self._argument(v) for k, v in start.arguments if k}
+        return [Line(indent, "", call(f"nn.init.{start.function}", target, *positional, **named))]
+
+    def _argument(self, value: float | str) -> Expression:
+        if isinstance(value, str):
+            return Expression(value if "." in value else quoted(value))
+        return self._number(value)
+
+
+def _plain(start: InitCall) -> float:
+    value = start.arguments[0][1]
+    assert isinstance(value, int | float)
+    return value
+
+
+def _constant(size: Dim) -> int:
+    assert isinstance(size, int)
+    return size
+
+
+def _alike(name: str, known: list[Line], graph: Graph, lines: list[Line]) -> bool:
+    """Whether the method `name` does for this graph, too."""
+
+    def text(found: list[Line]) -> list[tuple[object, ...]]:
+        return [(line.indent, line.prefix, line.expression and line.expression.text, line.suffix) for line in found]
+
+    return name.startswith(method_name(graph.entry)) and text(known) == text(lines)
+
+
+def _named(lines: list[Line], name: str) -> list[Line]:
+    """The method under its own name."""
+    first = lines[0]
+    if first.expression is not None:
+        head, _, rest = first.expression.text.partition("(")
+        return [replace(first, expression=Expression(f"{name}({rest}")), *lines[1:]] if head != name else lines
+    return [replace(first, prefix=f"def {name}("), *lines[1:]]
+
+
+_CONTRARY = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+def _check(body: Body, constraint: Constraint) -> list[Line]:
+    """`if T > 1024: raise ValueError(...)`."""
+    left, right = body.dim(constraint.left), body.dim(constraint.right)
+    condition = Expression(f"{left} {_CONTRARY[constraint.relation]} {right}")
+    message = "".join(c if c.isprintable() else " " for c in constraint.message)
+    raised = Line(body.indent + 1, "raise ", call("ValueError", quoted(message)))
+    lines = [raised] if fits(raised) else _long_message(body.indent + 1, message)
+    return [Line(body.indent, "if ", condition, ":"), *lines]
+
+
+def _long_message(indent: int, message: str) -> list[Line]:
+    pieces = [message[i : i + 60] for i in range(0, len(message), 60)]
+    return [
+        Line(indent, "raise ValueError("),
+        *(Line(indent + 1, quoted(piece)) for piece in pieces),
+        Line(indent, ")"),
+    ]
+
+
+__all__ = ["Value", "Written", "define", "method", "structure", "write"]
