@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import singledispatchmethod
+from collections.abc import Callable, Sequence
 
 from dsl import syntax
 from dsl.build import Builder
@@ -39,6 +38,16 @@ class Executor:
         self.context = context
         self._constants: dict[int, object] = {}
         self._computing: set[int] = set()
+        self._handlers: dict[type, Callable[[syntax.Statement, Frame], None]] = {
+            syntax.Assign: self._assign,
+            syntax.LayerDecl: self._layer_decl,
+            syntax.TensorDecl: self._tensor_decl,
+            syntax.Update: self._update,
+            syntax.If: self._if,
+            syntax.For: self._for,
+            syntax.Return: self._return,
+            syntax.Require: self._require,
+        }
 
     def execute(self, frame: Frame, statements: Sequence[syntax.Statement]) -> None:
         """Run statements. A wrong one poisons the names it would bind; all that are wrong are reported together."""
@@ -50,7 +59,7 @@ class Executor:
                     raise error("DL0501", "nothing after `return` is reached", statement.span)
                 break
             try:
-                self._statement(statement, frame)
+                self._handlers.get(type(statement), self._misplaced)(statement, frame)
             except SpecError as problem:
                 errors.extend(problem.diagnostics)
                 failed = True
@@ -61,12 +70,11 @@ class Executor:
         if failed:
             raise SpecError(errors)
 
-    @singledispatchmethod
-    def _statement(self, statement: syntax.Statement, frame: Frame) -> None:
+    def _misplaced(self, statement: syntax.Statement, frame: Frame) -> None:
         raise error("DL0509", "this statement does not belong here", statement.span)
 
-    @_statement.register
-    def _(self, statement: syntax.Assign, frame: Frame) -> None:
+    def _assign(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.Assign)
         value = self.context.evaluate(frame, statement.value)
         self.bind_pattern(frame, statement.pattern, value, statement.value.span, watched=True)
 
@@ -122,8 +130,8 @@ class Executor:
         ):
             self.context.warn("DL1001", f"`{name}` is bound again before anything reads it", known.span)
 
-    @_statement.register
-    def _(self, statement: syntax.LayerDecl, frame: Frame) -> None:
+    def _layer_decl(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.LayerDecl)
         if frame.graph.kind == "fn":
             raise error("DL0503", "a function owns nothing: it cannot declare a layer", statement.span, help="make it a `module`")
         value = self.context.evaluate(frame, statement.value)
@@ -134,8 +142,8 @@ class Executor:
         name = frame.child_name(statement.name, statement.name_span, labelled=True)
         frame.bind(statement.name, Instance(name, value, statement.name_span), statement.name_span)
 
-    @_statement.register
-    def _(self, statement: syntax.TensorDecl, frame: Frame) -> None:
+    def _tensor_decl(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.TensorDecl)
         name, span = statement.name, statement.name_span
         if frame.graph.kind == "fn":
             raise error(
@@ -222,8 +230,8 @@ class Executor:
                     "DL0421", f"an initial value is an initialiser or a number, not {describe(value)}", statement.initial.span
                 )
 
-    @_statement.register
-    def _(self, statement: syntax.Update, frame: Frame) -> None:
+    def _update(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.Update)
         parameter = frame.graph.parameters.get(statement.name)
         if parameter is None or parameter.trained:
             kind = "a parameter, which the optimiser changes" if parameter is not None else "not a buffer of this module"
@@ -245,8 +253,8 @@ class Executor:
 
     # --- control ---
 
-    @_statement.register
-    def _(self, statement: syntax.If, frame: Frame) -> None:
+    def _if(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.If)
         condition = statement.condition
         if isinstance(condition, syntax.Name) and condition.id == "training" and frame.lookup("training") is None:
             self._if_training(statement, frame)
@@ -298,8 +306,8 @@ class Executor:
                 merged[name] = left if left.value == right.value else Binding(POISON, span, read=True)
         return merged
 
-    @_statement.register
-    def _(self, statement: syntax.For, frame: Frame) -> None:
+    def _for(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.For)
         frame.loops += 1
         try:
             for i, item in enumerate(self.context.evaluator.iterable(frame, statement.iterable)):
@@ -310,8 +318,8 @@ class Executor:
         finally:
             frame.loops -= 1
 
-    @_statement.register
-    def _(self, statement: syntax.Return, frame: Frame) -> None:
+    def _return(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.Return)
         returned: list[tuple[str | None, object, Span]] = []
         for expression in statement.values:
             value = self.context.evaluate(frame, expression)
@@ -324,8 +332,8 @@ class Executor:
                 returned.append((name, value, expression.span))
         frame.returned = returned
 
-    @_statement.register
-    def _(self, statement: syntax.Require, frame: Frame) -> None:
+    def _require(self, statement: syntax.Statement, frame: Frame) -> None:
+        assert isinstance(statement, syntax.Require)
         saved = {name: frame.names[name] for name in frame.plain if name in frame.names and name in frame.dims}
         for name in saved:
             frame.names[name] = Binding(frame.plain[name], saved[name].span, read=True)
