@@ -49,7 +49,7 @@ from dsl.syntax import (
 )
 from dsl.yaml_nodes import YamlList, YamlMapping, YamlNode, YamlScalar, read_nodes
 
-_KEYS = {
+DEFINITION_KEYS = {
     "model": {"model", "params", "inputs", "outputs", "graph", "entries"},
     "module": {"module", "params", "inputs", "outputs", "graph", "entries"},
     "fn": {"fn", "params", "value", "graph"},
@@ -60,7 +60,7 @@ _KEYS = {
 }
 """The keys of each kind of definition; the first names the kind."""
 
-_STATEMENT_KEYS = {
+STATEMENT_KEYS = {
     "if": {"if", "then", "else"},
     "for": {"for", "do"},
     "require": {"require", "message"},
@@ -128,12 +128,12 @@ class _Loader:
 
     def definition(self, node: YamlNode) -> Definition:
         top = read.mapping(node, "a definition")
-        kind = next((kind for kind in _KEYS if top.get(kind) is not None), None)
+        kind = next((kind for kind in DEFINITION_KEYS if top.get(kind) is not None), None)
         if kind is None:
-            kinds = ", ".join(f"`{kind}`" for kind in _KEYS)
+            kinds = ", ".join(f"`{kind}`" for kind in DEFINITION_KEYS)
             span = top.pairs[0][0].span if top.pairs else top.span
             raise SpecError(Diagnostic("DL0906", f"a definition has one of the keys {kinds}", span))
-        self.known_keys(top, _KEYS[kind])
+        self.known_keys(top, DEFINITION_KEYS[kind])
         head = read.word(self.needed(top, kind), "a name")
         comments = _comments(top)
         match kind:
@@ -240,14 +240,14 @@ class _Loader:
         if not top.pairs:
             raise SpecError(Diagnostic("DL0906", "an empty statement", top.span))
         key, value = top.pairs[0]
-        kind = next((kind for kind in _STATEMENT_KEYS if top.get(kind) is not None), None)
+        kind = next((kind for kind in STATEMENT_KEYS if top.get(kind) is not None), None)
         comments = _comments(top)
         if kind is None:
             if len(top.pairs) > 1:
                 fix = "begin each with `-`"
                 raise SpecError(Diagnostic("DL0906", "one statement a list item", top.pairs[1][0].span, help=fix))
             return self.assign(key, value, top.span, comments)
-        self.known_keys(top, _STATEMENT_KEYS[kind])
+        self.known_keys(top, STATEMENT_KEYS[kind])
         return self.special(kind, self.needed(top, kind), top, comments)
 
     def special(self, kind: str, value: YamlNode, top: YamlMapping, comments: Comments) -> Statement:

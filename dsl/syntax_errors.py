@@ -160,8 +160,10 @@ def _sentence(before: Token | None, expected: set[str]) -> str:
     for closing in ("RPAR", "RSQB"):
         if closing in expected:
             return f"expected {'`,` or ' if 'COMMA' in expected else ''}`{_SPELLING[closing]}`{after}"
+    if "NAME" in expected:
+        return f"expected a name{after}"
     complete = "PLUS" in expected or "LBRACE" in expected  # an expression that may go on, as any may: not worth saying
     wanted = [kind for kind in _SPELLED if kind in expected and not (complete and kind in ("LPAR", "IN", "ARROW"))]
     if wanted:
         return f"expected {' or '.join(f'`{_SPELLING[kind]}`' for kind in wanted[:2])}{after}"
-    return f"expected a name{after}" if "NAME" in expected else f"this word does not fit{after}"
+    return f"this word does not fit{after}"
