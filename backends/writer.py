@@ -10,6 +10,7 @@ import builtins
 import keyword
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -300,9 +301,14 @@ def docstring(text: str, indent: int) -> list[Line]:
         lines[-1] += "."
     if lines[0].startswith('"'):
         lines[0] = f"'{lines[0][1:]}"
-    if len(lines) == 1 and len(lines[0]) + 6 + 4 * indent <= WIDTH:
-        return [Line(indent, f'"""{lines[0]}"""')]
-    return [Line(indent, f'"""{lines[0]}'), *(Line(indent, line) for line in lines[1:]), Line(indent, '"""')]
+    room = WIDTH - len(INDENT) * indent - 3
+    wrapped = [part for line in lines for part in (textwrap.wrap(line, room, break_long_words=False) or [""])]
+    if len(wrapped) == 1 and len(wrapped[0]) + 3 > room:
+        wrapped = textwrap.wrap(wrapped[0], room - 3, break_long_words=False)
+    if len(wrapped) == 1:
+        return [Line(indent, f'"""{wrapped[0]}"""')]
+    first, *rest = wrapped
+    return [Line(indent, f'"""{first}'), *(Line(indent, line) for line in rest), Line(indent, '"""')]
 
 
 def rendered(lines: Sequence[Line]) -> str:
