@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -91,8 +91,11 @@ def main_class(module: ModuleType) -> type[torch.nn.Module]:
 
 @dataclass(frozen=True, slots=True)
 class TorchSession:
+    """A model with its weights. Each run begins with the buffers of `state`: what a run changes, it returns."""
+
     program: Program
     model: torch.nn.Module
+    state: Mapping[str, torch.Tensor]
     device: str
 
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
@@ -103,6 +106,7 @@ class TorchSession:
             torch.as_tensor(np.asarray(inputs[name])).to(self.device, torch_dtype(graph.type(value).dtype))
             for name, value in graph.inputs.items()
         ]
+        self.model.load_state_dict(self.state)
         self.model.train(training)
         with torch.no_grad():
             results = getattr(self.model, method_name(entry))(*given)
@@ -156,8 +160,7 @@ class TorchBackend:
 
         model = main_class(module_of(artifact.content.decode()))()
         state = {name: torch.as_tensor(np.asarray(weights[name])) for name in program.parameters()}
-        model.load_state_dict(state)
-        return TorchSession(program, model.to(device), device)
+        return TorchSession(program, model.to(device), state, device)
 
 
 BACKEND = TorchBackend()
