@@ -277,7 +277,8 @@ class TreeBuilder:
                 bounds.append(None)
             else:
                 bounds[-1] = child
-        return Slice(*bounds, span=_over(c[0], c[-1]))
+        start, stop, step = [*bounds, None, None][:3]
+        return Slice(start, stop, step, _over(c[0], c[-1]))
 
     def member(self, c: Children) -> Member:
         return Member(c[0], c[2].value, c[2].span, _over(c[0], c[2]))
@@ -384,7 +385,9 @@ def check_entries(entries: tuple[Entry, ...]) -> None:
         first = seen.setdefault(entry.name, entry)
         if first is not entry:
             label = Label(first.name_span, "first here")
-            raise SpecError(Diagnostic("DL0113", f"the entry point `{entry.name}` stands twice", entry.name_span, labels=(label,)))
+            raise SpecError(
+                Diagnostic("DL0113", f"the entry point `{entry.name}` stands twice", entry.name_span, labels=(label,))
+            )
 
 
 def no_entry(kind: str, name: str, span: Span, has_parameters: bool) -> Diagnostic:
@@ -418,7 +421,9 @@ def _not_a_stage(target: Expr) -> Diagnostic:
 
 
 def _wrong_count(span: Span) -> Diagnostic:
-    return Diagnostic("DL0113", "`repeat` with a body takes the number of copies and nothing else", span, help="write `repeat(12) { Block(8) }`")
+    return Diagnostic(
+        "DL0113", "`repeat` with a body takes the number of copies and nothing else", span, help="write `repeat(12) { Block(8) }`"
+    )
 
 
 def _bad_escape(span: Span, text: str) -> Diagnostic:

@@ -1,7 +1,7 @@
 """Where the comments of a `.dl` text belong: to the statement or definition that they stand in, above, or at the end of.
 
-The tokenizer tells a `CommentKeeper` of comments, blank lines and tokens in their order; the keeper files each comment under the offset of a
-statement's first character, and `attach` puts them into the tree. No comment is lost: one inside brackets is moved above its statement.
+The tokenizer tells a `CommentKeeper` of comments, blank lines and tokens in their order; the keeper files each comment under the offset
+of a statement's first character, and `attach` puts them into the tree. No comment is lost: one inside brackets moves above its statement.
 """
 
 from __future__ import annotations
@@ -76,11 +76,10 @@ class CommentKeeper:
         self._between.clear()
         self._beside = None
 
-    def end_statement(self, *, trailing: bool = True) -> None:
+    def end_statement(self) -> None:
         """The statement ends before the next token; a comment beside its last token is its trailing one where that fits."""
-        if self.statement is not None and self._beside is not None:
-            if not trailing or not self._file_trailing(self.statement, self._beside):
-                self._file(self.statement).leading.append(self._beside)
+        if self.statement is not None and self._beside is not None and not self._file_trailing(self.statement, self._beside):
+            self._file(self.statement).leading.append(self._beside)
         self._beside = None
         self.statement = None
 

@@ -13,6 +13,7 @@ from dsl.diagnostics import Diagnostic
 from dsl.source import Source, Span
 from dsl.tokens import MAX_DEPTH
 
+
 def too_deep(nodes: Iterable[object]) -> list[Diagnostic]:
     """An error for the first node that is nested too deep, if there is one."""
     for node in nodes:
@@ -32,7 +33,7 @@ def children(node: object) -> Iterator[object]:
     """The nodes directly inside a node."""
     if not is_dataclass(node):
         return
-    for name in type(node).__slots__:  # type: ignore[attr-defined]
+    for name in getattr(node, "__slots__", ()):
         value = getattr(node, name)
         if isinstance(value, tuple) and not isinstance(value, Span):
             yield from (item for item in value if is_dataclass(item))

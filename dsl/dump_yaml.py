@@ -109,10 +109,10 @@ _AMBIGUOUS = re.compile(
 
 def _scalar(text: str, *, flow: bool = False, bare: bool = False) -> str:
     """The text as YAML writes it, without quotes where all versions of YAML read the same text; `bare` for what is a value of YAML too."""
-    plain = _PLAIN.match(text) and text.isprintable() and text == text.strip() and not text.endswith(":")
-    if plain and ": " not in text and " #" not in text and (bare or not _AMBIGUOUS.match(text)):
-        if not flow or not set(text) & set(",[]{}:"):
-            return text
+    plain = _PLAIN.match(text) is not None and text.isprintable() and text == text.strip() and not text.endswith(":")
+    plain = plain and ": " not in text and " #" not in text and (bare or not _AMBIGUOUS.match(text))
+    if plain and not (flow and set(text) & set(",[]{}:")):
+        return text
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
     return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else f"\\U{ord(c):08X}") for c in text) + '"'
@@ -238,7 +238,9 @@ def _statement(node: Statement) -> Lines:
 def _layer_node(node: Assign) -> str | None:
     """`conv1 = x -> conv1: Conv2d(channels=6)` written out as a mapping."""
     match node:
-        case Assign(pattern=Name(id=name), value=Pipe(source=source, stages=(Stage(target=target, label=label),))) if name == label:
+        case Assign(pattern=Name(id=name), value=Pipe(source=source, stages=(Stage(target=target, label=label),))) if (
+            name == label
+        ):
             arguments = target.arguments if isinstance(target, Call) else ()
             layer = target.function if isinstance(target, Call) and arguments else target
             names = [argument.name for argument in arguments]

@@ -1,8 +1,8 @@
 """The LALR(1) automaton that lark makes of grammar/dl.lark, driven by a loop of our own.
 
-The loop calls one function for each rule that makes a node, and takes chains of rules that make none (`sum: product: factor: ...`) in one
-step, which makes it several times faster than lark's own. The tables are plain numbers and names; making them takes longer than parsing most
-specs, so they are kept as JSON in the user's cache directory, if that can be written.
+The loop calls one function for each rule that makes a node, and takes chains of rules that make none (`sum: product: factor: ...`) in
+one step, which makes it several times faster than lark's own. The tables are plain numbers and names; making them takes longer than
+parsing most specs, so they are kept as JSON in the user's cache directory, if that can be written.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Automaton:
             while True:
                 action = actions[states[-1]].get(kind)
                 if action.__class__ is int:
-                    states.append(action)  # type: ignore[arg-type]
+                    states.append(action)
                     values.append(word)
                     break
                 if action is None:

@@ -1,7 +1,7 @@
 """From a YAML spec to the same tree that its `.dl` form has, with every error placed in the YAML text.
 
-A file is one definition (a mapping), or several in a list under `definitions`. Scalars are expressions, types and names of the `.dl` grammar;
-docs/language.md describes the keys, grammar/spec.schema.json is their JSON Schema.
+A file is one definition (a mapping), or several in a list under `definitions`. Scalars are expressions, types and names of the `.dl`
+grammar; grammar/spec.schema.json describes the keys.
 """
 
 from __future__ import annotations
@@ -309,7 +309,9 @@ class _Loader:
 
 def _returns(body: tuple[Statement, ...]) -> bool:
     return any(
-        isinstance(s, Return) or (isinstance(s, If) and (_returns(s.body) or _returns(s.orelse))) or (isinstance(s, For) and _returns(s.body))
+        isinstance(s, Return)
+        or (isinstance(s, If) and (_returns(s.body) or _returns(s.orelse)))
+        or (isinstance(s, For) and _returns(s.body))
         for s in body
     )
 

@@ -111,7 +111,9 @@ def _no_assignment(found: Token, before: Token, words: list[Token], place: int) 
         return Diagnostic("DL0101", f"there is no `{found.value}=`", Span(found.source, found.start, found.end + 1), help=fix)
     after = Span(before.source, before.end, before.end)
     if found.type == "LSQB":
-        return Diagnostic("DL0101", "a tensor cannot be changed in place", found.span, help="bind a name to a new tensor: `y = where(...)`")
+        return Diagnostic(
+            "DL0101", "a tensor cannot be changed in place", found.span, help="bind a name to a new tensor: `y = where(...)`"
+        )
     fix = "give the value a name, `y = ...`, or `return` it"
     return Diagnostic("DL0101", "expected `=`: an expression alone does nothing", after, help=fix)
 

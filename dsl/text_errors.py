@@ -34,7 +34,9 @@ def _replacement(character: str) -> str | None:
 
 
 def foreign_name(span: Span) -> Diagnostic:
-    return Diagnostic("DL0111", f"the name `{span.text}` has letters beyond A to Z", span, help="a name is made of A-Z, a-z, 0-9 and _")
+    return Diagnostic(
+        "DL0111", f"the name `{span.text}` has letters beyond A to Z", span, help="a name is made of A-Z, a-z, 0-9 and _"
+    )
 
 
 def number_too_large(span: Span, why: str) -> Diagnostic:

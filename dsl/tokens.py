@@ -29,7 +29,7 @@ DEFINITIONS = frozenset({"model", "module", "fn", "const", "from", "import", "te
 class Token:
     """A word of the text and its place; `type` is the terminal of the grammar."""
 
-    __slots__ = ("type", "value", "source", "start", "end")
+    __slots__ = ("end", "source", "start", "type", "value")
 
     # lark puts the end of the input at the place of the last token, and asks for it by these names.
     start_pos = end_pos = line = column = end_line = end_column = None
@@ -66,8 +66,41 @@ _OPERATORS = {
 }  # fmt: skip
 
 KEYWORDS = frozenset(
-    "model module fn train test const import from as layer param buffer update def return require assert if else for in repeat "
-    "scan carry emit minimize metric true false none and or not".split()
+    [
+        "model",
+        "module",
+        "fn",
+        "train",
+        "test",
+        "const",
+        "import",
+        "from",
+        "as",
+        "layer",
+        "param",
+        "buffer",
+        "update",
+        "def",
+        "return",
+        "require",
+        "assert",
+        "if",
+        "else",
+        "for",
+        "in",
+        "repeat",
+        "scan",
+        "carry",
+        "emit",
+        "minimize",
+        "metric",
+        "true",
+        "false",
+        "none",
+        "and",
+        "or",
+        "not",
+    ]
 )
 _KEYWORD_TYPES = {word: word.upper() for word in KEYWORDS}
 
@@ -335,7 +368,9 @@ class _Tokenizer:
         """Refuse a name with letters beyond ASCII; combining marks belong to the word. It may have begun before `start`."""
         while start and (self.text[start - 1].isalnum() or self.text[start - 1] == "_"):
             start -= 1
-        while end < len(self.text) and (self.text[end].isalnum() or self.text[end] == "_" or unicodedata.category(self.text[end]).startswith("M")):
+        while end < len(self.text) and (
+            self.text[end].isalnum() or self.text[end] == "_" or unicodedata.category(self.text[end]).startswith("M")
+        ):
             end += 1
         self.result.errors.append(text_errors.foreign_name(Span(self.source, start + self.offset, end + self.offset)))
         return end

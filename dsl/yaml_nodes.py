@@ -94,12 +94,13 @@ class _Reader:
         return events
 
     def _event(self, event: yaml.Event) -> None:
-        start, end = event.start_mark.index, event.end_mark.index
+        start = event.start_mark.index if event.start_mark else 0
+        end = event.end_mark.index if event.end_mark else start
         match event:
             case yaml.DocumentStartEvent() if self.documents:
                 raise self._refused(start, start + 3, "a spec is one YAML document", "list the definitions under `definitions:`")
             case yaml.AliasEvent():
-                self._add(self._target(event.anchor, Span(self.source, start, end)), None, Span(self.source, start, end))
+                self._add(self._target(str(event.anchor), Span(self.source, start, end)), None, Span(self.source, start, end))
             case yaml.ScalarEvent():
                 self._untagged(event.tag, start)
                 scalar = _scalar(self.source, event, start, end)
@@ -174,7 +175,7 @@ class _Reader:
     def _malformed(self, error: yaml.MarkedYAMLError) -> Diagnostic:
         mark = error.problem_mark or error.context_mark
         start = min(mark.index if mark else 0, len(self.source.text))
-        labels = ()
+        labels: tuple[Label, ...] = ()
         if error.context_mark is not None and error.context and error.context_mark.index != start:
             at = error.context_mark.index
             labels = (Label(Span(self.source, at, at + 1), str(error.context)),)

@@ -18,7 +18,9 @@ from dsl.source import Source
 TABLE = Path(__file__).parent / "bad" / "syntax.txt"
 CASES = [
     (title, spec, message)
-    for title, spec, message in re.findall(r"^=== (.*)\n((?s:.*?))\n---\n((?s:.*?))\n(?=\n===|\Z)", TABLE.read_text("utf-8"), re.MULTILINE)
+    for title, spec, message in re.findall(
+        r"^=== (.*)\n((?s:.*?))\n---\n((?s:.*?))\n(?=\n===|\Z)", TABLE.read_text("utf-8"), re.MULTILINE
+    )
 ]
 
 

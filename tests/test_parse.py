@@ -167,7 +167,9 @@ def test_carriage_returns_tabs_and_a_missing_final_newline_change_nothing() -> N
 
 
 def test_the_short_form_of_a_module_has_one_entry_named_forward() -> None:
-    (module,) = file_of("module M(n: int = 2, act: fn = relu)(x: float[..., n], i: int[]) -> (y: float[n], int[]) { return x, i }").definitions
+    (module,) = file_of(
+        "module M(n: int = 2, act: fn = relu)(x: float[..., n], i: int[]) -> (y: float[n], int[]) { return x, i }"
+    ).definitions
     assert isinstance(module, Module)
     assert module.short
     assert [entry.name for entry in module.entries] == ["forward"]
@@ -264,7 +266,9 @@ def test_a_long_chain_of_else_if_is_refused() -> None:
     assert code_of("fn f(x) {\n  if a { }" + " else if a { }" * MANY + "\n}") == "DL0601"
 
 
-@pytest.mark.parametrize("expression", ["x" + " -> relu" * MANY, "f(" + "a, " * MANY + "a)", "a < " * MANY + "a", "a + " * 150 + "a"])
+@pytest.mark.parametrize(
+    "expression", ["x" + " -> relu" * MANY, "f(" + "a, " * MANY + "a)", "a < " * MANY + "a", "a + " * 150 + "a"]
+)
 def test_what_is_long_and_flat_is_accepted(expression: str) -> None:
     assert file_of(f"fn f(x) = {expression}") == file_of(f"fn f(x) = {expression}  # again")
 

@@ -1,4 +1,4 @@
-"""Canonical printing: what it looks like, and its laws: `parse(print(tree)) == tree`, printing again changes nothing, no comment is lost."""
+"""Canonical printing, and its laws: `parse(print(tree)) == tree`, printing again changes nothing, no comment is lost."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def test_canonical_form() -> None:
 def test_long_lines_are_broken_before_arrows_and_inside_brackets() -> None:
     stages = " -> ".join(f"conv{i}: Conv2d({i}, kernel=3, padding=1)" for i in range(1, 5))
     names = ", ".join(f"argument_{i}=value_{i}" for i in range(8))
-    assert formatted(f"fn f(x) {{\n  y = x -> {stages}\n  z = concat({names})\n  return y -> g({names})\n}}") == '''\
+    assert (
+        formatted(f"fn f(x) {{\n  y = x -> {stages}\n  z = concat({names})\n  return y -> g({names})\n}}")
+        == """\
 fn f(x) {
   y = x -> conv1: Conv2d(1, kernel=3, padding=1) -> conv2: Conv2d(2, kernel=3, padding=1)
     -> conv3: Conv2d(3, kernel=3, padding=1) -> conv4: Conv2d(4, kernel=3, padding=1)
@@ -102,17 +104,21 @@ fn f(x) {
       argument_4=value_4, argument_5=value_5, argument_6=value_6, argument_7=value_7
     )
 }
-'''
+"""
+    )
 
 
 def test_the_second_bracket_of_a_model_moves_below_the_first() -> None:
     parameters = ", ".join(f"parameter_{i}: int = {i}" for i in range(4))
-    assert formatted(f"model Long({parameters})(tokens: int[B, T]) {{ return tokens }}") == f'''\
+    assert (
+        formatted(f"model Long({parameters})(tokens: int[B, T]) {{ return tokens }}")
+        == f"""\
 model Long({parameters})
           (tokens: int[B, T]) {{
   return tokens
 }}
-'''
+"""
+    )
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
@@ -127,7 +133,7 @@ def test_laws_on_every_spec(path: Path) -> None:
 
 # --- comments ---------------------------------------------------------------------------------------------------------------------
 
-COMMENTED = '''\
+COMMENTED = """\
 # c1
 
 # c2
@@ -181,7 +187,7 @@ test "t" {
 }
 
 # c41
-'''
+"""
 
 
 def test_no_comment_is_lost_wherever_it_stands() -> None:
@@ -227,13 +233,15 @@ def _compound(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
     target = inner.filter(lambda e: not isinstance(e, Literal | ListExpr | Comprehension))
     stages = st.lists(st.builds(Stage, target, st.none() | NAMES), min_size=1, max_size=2).map(tuple)
     optional = st.none() | inner
-    items = st.lists(inner | st.builds(Slice, optional, optional, optional) | st.builds(Ellipsis), min_size=1, max_size=2).map(tuple)
+    items = st.lists(inner | st.builds(Slice, optional, optional, optional) | st.builds(Ellipsis), min_size=1, max_size=2).map(
+        tuple
+    )
     patterns = NAMES.map(Name) | st.just(TuplePattern((Name("i"), TuplePattern((Name("j"), Name("k"))))))
     comparisons = st.sampled_from([("==",), ("<", "not in"), ("in", ">=")])
     return st.one_of(
-        st.builds(Binary, st.sampled_from("+ - * / // % ** @ and or".split()), inner, inner),
+        st.builds(Binary, st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "@", "and", "or"]), inner, inner),
         st.builds(Unary, st.sampled_from(["-", "+", "not"]), inner),
-        st.tuples(comparisons, inner, inner, inner).map(lambda t: Comparison(t[1 : 2 + len(t[0])], t[0])),
+        st.tuples(comparisons, inner, inner, inner).map(lambda t: Comparison((t[1], t[2], t[3])[: 1 + len(t[0])], t[0])),
         st.builds(Conditional, inner, inner, inner),
         st.builds(Call, inner, arguments),
         st.builds(Member, inner, NAMES),

@@ -123,7 +123,12 @@ def test_the_exponent_of_a_number_needs_no_point() -> None:
 
 @pytest.mark.parametrize(
     ("value", "underlined"),
-    [("a + größer", "größer"), ("'a + größer'", "größer"), ("|\n      a +\n      größer", "größer"), (">\n      a\n      + größer", "größer")],
+    [
+        ("a + größer", "größer"),
+        ("'a + größer'", "größer"),
+        ("|\n      a +\n      größer", "größer"),
+        (">\n      a\n      + größer", "größer"),
+    ],
 )
 def test_an_error_points_into_the_yaml_text(value: str, underlined: str) -> None:
     with pytest.raises(SpecError) as caught:
@@ -193,7 +198,9 @@ def test_bad_yaml_is_refused_where_it_stands(text: str, code: str, place: str, m
 def test_a_key_that_stands_twice_shows_both_places() -> None:
     with pytest.raises(SpecError) as caught:
         load_yaml(Source("bad.yaml", F + "value: x\nfn: g"))
-    assert render(caught.value.diagnostics[0]) == """\
+    assert (
+        render(caught.value.diagnostics[0])
+        == """\
 error[DL0903]: the key `fn` stands twice
  --> bad.yaml:4:1
   |
@@ -201,6 +208,7 @@ error[DL0903]: the key `fn` stands twice
   | -- first here
 4 | fn: g
   | ^^ again here"""
+    )
 
 
 def test_all_errors_come_in_one_run() -> None:
