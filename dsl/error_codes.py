@@ -421,6 +421,11 @@ CODES: dict[str, Code] = {
         "an assertion does not hold",
         "An `assert` of a `test` block is false; the note shows what both sides are.",
     ),
+    "DL0521": Code(
+        "an assertion on values that are not known",
+        "In a `test` a type such as `float[2, 7]` stands for an input of that shape and has no values, and parameters have none either. "
+        "Assert its shape, or compute with numbers written out: `assert all(relu([-1.0, 2.0]) == [0.0, 2.0])`.",
+    ),
     "DL0601": Code(
         "nested too deep",
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "

@@ -171,6 +171,17 @@ class Graph:
         """Values that leave the graph: outputs and updates."""
         return {*self.outputs.values(), *self.updates.values()}
 
+    def ancestors(self, value: Value) -> set[int]:
+        """The node of a value and all that it is computed from, by id."""
+        found: set[int] = set()
+        open_ids = [value.node]
+        while open_ids:
+            node = self.node(open_ids.pop())
+            if node.id not in found:
+                found.add(node.id)
+                open_ids.extend(v.node for v in node.inputs)
+        return found
+
     def callees(self) -> list[Graph]:
         """This graph and all that it calls, each once, callees before callers."""
         order: dict[int, Graph] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dsl import syntax
-from dsl.diagnostics import SpecError
+from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.frame import Frame, unknown_name
 from dsl.elaborate.statics import STATIC_FUNCTIONS
@@ -84,9 +84,17 @@ class Evaluator:
                 raise SpecError(())
             return binding.value
         found = self.global_name(frame.unit, expression.id)
+        if found is None and expression.id in frame.one_sided:
+            raise self._one_sided(frame, expression)
         if found is None:
             raise self._unknown(frame, expression.id, expression.span)
         return found
+
+    def _one_sided(self, frame: Frame, expression: syntax.Name) -> SpecError:
+        label = Label(frame.one_sided[expression.id], "one branch binds it, the other does not")
+        message = f"`{expression.id}` is not defined after this `if training`"
+        help = "bind it in both branches, or before"
+        return SpecError(Diagnostic("DL0201", message, expression.span, labels=(label,), help=help))
 
     def global_name(self, unit: Unit, name: str) -> object | None:
         """What a name means outside any definition: the unit's own, the library's, or built in."""

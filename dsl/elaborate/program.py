@@ -221,6 +221,20 @@ def _check_assert(context: Context, frame: Frame, statement: syntax.Assert, comp
     condition = statement.condition
     value = context.evaluator.single(frame, condition)
     if isinstance(value, Tensor):
+        nodes = [frame.graph.node(i) for i in frame.graph.ancestors(value.value)]
+        if any(n.op in ("input", "param", "buffer") or (n.target is not None and n.target.child is not None) for n in nodes):
+            return [
+                Diagnostic("DL0521", "this depends on an example input or on parameters, which have no values", condition.span)
+            ]
+        if frame.type(value).rank:
+            return [
+                Diagnostic(
+                    "DL0404",
+                    f"an assert is true or false, not {frame.type(value)}",
+                    condition.span,
+                    help="`all(...)` or `any(...)` of it",
+                )
+            ]
         value = bool(compute(frame.graph, value.value))
     if value is True:
         return []
