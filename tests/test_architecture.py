@@ -19,7 +19,7 @@ LAYERS = {
     "text": "dsl.source dsl.diagnostics dsl.error_codes dsl.text_errors dsl.read_source dsl.files dsl.version",
     "types": "dsl.dims dsl.types",
     "syntax": "grammar dsl.syntax dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_tree dsl.syntax_errors dsl.parse dsl.yaml_nodes "
-    "dsl.yaml_expressions dsl.load_yaml dsl.print_expression dsl.printer dsl.print_yaml",
+    "dsl.yaml_expressions dsl.load_yaml dsl.print_expression dsl.printer dsl.dump_yaml",
     "ops": "dsl.ops",
     "graph": "dsl.ir dsl.build dsl.print_graph",
     "loader": "dsl.loader",
