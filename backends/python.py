@@ -129,6 +129,7 @@ class Body:
         self._pending = dict(self._plan.reads)
         self._bound: dict[str, Value | None] = {}
         self._arguments = dict(arguments)
+        self._loops: dict[str, str] = {}
         self._dims: dict[str, tuple[str, int]] = {}
         self._dim_names: dict[str, str] = {}
         self._used_dims: dict[str, None] = {}
@@ -251,7 +252,19 @@ class Body:
             case _:
                 raise InternalError(f"no such size: {tree[0]}")
 
+    def _remainder(self, parts: list[DimTree]) -> Expression | None:
+        """`a - b * (a // b)` as `a % b`."""
+        for part in parts:
+            match part:
+                case ("mul", [("const", int() as factor), ("floordiv", tuple() as a, ("const", int() as b))]) if factor == -b:
+                    rest = [p for p in parts if p is not part]
+                    if (rest[0] if len(rest) == 1 else ("add", rest)) == a:
+                        return binary(self._tree(a), "%", number(b))
+        return None
+
     def _chain(self, parts: list[DimTree], operator: str) -> Expression:
+        if operator == "+" and (remainder := self._remainder(parts)) is not None:
+            return remainder
         if operator == "*" and parts[0] == ("const", -1):
             rest = self._chain(parts[1:], operator) if len(parts) > 2 else self._tree(parts[1])
             return Expression(f"-{rest.within(Precedence.PRODUCT)}", Precedence.UNARY)
@@ -416,6 +429,12 @@ class Body:
         name = self.names.new(hint)
         self.lines.append(Line(self.indent, f"{name} = ", expression))
         return Expression(name)
+
+    def loop_name(self, hint: str) -> str:
+        """A name for the variable of a loop, which the loops before it may have used as well."""
+        if hint not in self._loops:
+            self._loops[hint] = self.names.new(hint)
+        return self._loops[hint]
 
     def statement(self, text: str, expression: Expression | None = None, suffix: str = "", *, read: bool = True) -> None:
         """Write a line: `text`, then the expression, whose variables are thereby read (unless the caller sees to that)."""

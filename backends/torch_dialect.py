@@ -124,7 +124,7 @@ class TorchDialect:
         rest = [x if x.simple else body.assign(v, x) for v, x in zip(node.inputs[1:], operands[1:], strict=True)]
         variable = self._start(body, node, operands[0])
         segment = next(s for s in segments if s.start == target.start and s.count == target.count)
-        item = body.let_name(singular(target.child))
+        item = body.loop_name(singular(target.child))
         body.statement(f"for {item} in {_part(child_text(target.child), segments, segment)}:")
         with body.block():
             body.statement(f"{variable} = ", call(_applied(item, segment.unit, target.graph), variable, *rest), read=False)
@@ -146,7 +146,7 @@ class TorchDialect:
         target, source = owned_text(path, trained=False), body.graph.updates[path]
         value = tensor(body, value, body.graph.type(source))
         if path in _updated_in_place(body.graph):
-            body.statement(f"{target}.copy_(", value, ")")
+            body.statement("", replace(call(f"{target}.copy_", value), reads=value.reads))
         else:
             fresh = replace(method(value, "detach"), reads=value.reads) if value.simple else value
             body.statement(f"{target} = ", replace(method(fresh, "clone"), reads=value.reads) if value.simple else fresh)

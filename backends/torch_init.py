@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dsl.ir import Graph, Parameter
@@ -18,17 +19,26 @@ class InitCall:
     arguments: Named = ()
 
 
-def init_call(parameter: Parameter) -> InitCall:
-    """How `parameter` begins."""
+_FAN_IN = InitCall("kaiming_uniform_", (("a", "math.sqrt(5)"),))
+"""What layers of torch.nn begin with."""
+
+
+def scheme_of(graph: Graph) -> str:
+    """The scheme that a layer of the library was given, by its name in the language."""
+    return str(graph.hyper.get("init", ""))
+
+
+def init_call(parameter: Parameter, scheme: str = "") -> InitCall:
+    """How `parameter` begins; `scheme` is the library's name of it, where numbers are those of several."""
     numbers = parameter.initial.arguments
     shape = tuple(int(d) for d in parameter.type.shape if isinstance(d, int))
     match parameter.initial.kind:
         case "constant":
             return _constant(numbers["value"])
         case "uniform":
-            return _uniform(numbers["low"], numbers["high"], shape)
+            return _uniform(numbers["low"], numbers["high"], shape, scheme)
         case "normal":
-            return _normal(numbers["mean"], numbers["std"], shape)
+            return _normal(numbers["mean"], numbers["std"], shape, scheme)
         case "truncated_normal":
             named = (("mean", 0.0), ("std", 1.0), ("a", -2.0), ("b", 2.0))
             values = (numbers["mean"], numbers["std"], numbers["low"], numbers["high"])
@@ -57,35 +67,40 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int] | None:
     return shape[1] * places, shape[0] * places
 
 
-def _uniform(low: float, high: float, shape: tuple[int, ...]) -> InitCall:
+def _known(size: float, schemes: Sequence[tuple[str, float, InitCall]], wanted: str) -> InitCall | None:
+    """The scheme of that size: the one that is wanted, or the first."""
+    found = {name: call for name, expected, call in reversed(schemes) if math.isclose(size, expected, rel_tol=1e-9)}
+    return found.get(wanted) or next(iter(reversed(found.values())), None)
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...], wanted: str) -> InitCall:
     fans = _fans(shape)
+    found = None
     if fans is not None and low == -high:
-        if math.isclose(high, math.sqrt(6 / sum(fans)), rel_tol=1e-9):
-            return InitCall("xavier_uniform_")
-        if math.isclose(high, math.sqrt(6 / fans[0]), rel_tol=1e-9):
-            return InitCall("kaiming_uniform_")
-        if math.isclose(high, math.sqrt(3 / fans[0]), rel_tol=1e-9):
-            return InitCall("kaiming_uniform_", (("nonlinearity", "linear"),))
-        if math.isclose(high, math.sqrt(1 / fans[0]), rel_tol=1e-9):
-            return InitCall("kaiming_uniform_", (("a", "math.sqrt(5)"),))
-    return InitCall("uniform_", (("", low), ("", high)))
+        schemes = (
+            ("xavier_uniform", math.sqrt(6 / sum(fans)), InitCall("xavier_uniform_")),
+            ("kaiming_uniform", math.sqrt(6 / fans[0]), InitCall("kaiming_uniform_")),
+            ("lecun_uniform", math.sqrt(3 / fans[0]), InitCall("kaiming_uniform_", (("nonlinearity", "linear"),))),
+            ("fan_in_uniform", math.sqrt(1 / fans[0]), _FAN_IN),
+        )
+        found = _known(high, schemes, wanted)
+    return found or InitCall("uniform_", (("", low), ("", high)))
 
 
-def _normal(mean: float, std: float, shape: tuple[int, ...]) -> InitCall:
+def _normal(mean: float, std: float, shape: tuple[int, ...], wanted: str) -> InitCall:
     fans = _fans(shape)
+    found = None
     if fans is not None and mean == 0:
-        if math.isclose(std, math.sqrt(2 / fans[0]), rel_tol=1e-9):
-            return InitCall("kaiming_normal_")
-        if math.isclose(std, math.sqrt(2 / fans[1]), rel_tol=1e-9):
-            return InitCall("kaiming_normal_", (("mode", "fan_out"),))
-        if math.isclose(std, math.sqrt(2 / sum(fans)), rel_tol=1e-9):
-            return InitCall("xavier_normal_")
-        if math.isclose(std, math.sqrt(1 / fans[0]), rel_tol=1e-9):
-            return InitCall("kaiming_normal_", (("nonlinearity", "linear"),))
-    return InitCall("normal_", _unless_default((("mean", 0.0), ("std", 1.0)), (mean, std)))
+        schemes = (
+            ("kaiming_normal", math.sqrt(2 / fans[0]), InitCall("kaiming_normal_")),
+            ("kaiming_normal_out", math.sqrt(2 / fans[1]), InitCall("kaiming_normal_", (("mode", "fan_out"),))),
+            ("xavier_normal", math.sqrt(2 / sum(fans)), InitCall("xavier_normal_")),
+            ("lecun_normal", math.sqrt(1 / fans[0]), InitCall("kaiming_normal_", (("nonlinearity", "linear"),))),
+        )
+        found = _known(std, schemes, wanted)
+    return found or InitCall("normal_", _unless_default((("mean", 0.0), ("std", 1.0)), (mean, std)))
 
 
-_FAN_IN = InitCall("kaiming_uniform_", (("a", "math.sqrt(5)"),))
 _NORMS = {
     "weight": InitCall("ones_"),
     "bias": InitCall("zeros_"),
@@ -96,7 +111,7 @@ _NORMS = {
 
 def begins_by_itself(graph: Graph, name: str) -> bool:
     """Whether the parameter `name` of a layer of torch.nn begins so without being told."""
-    definition, wanted = graph.definition, init_call(graph.parameters[name])
+    definition, wanted = graph.definition, init_call(graph.parameters[name], scheme_of(graph))
     if definition == "Embedding":
         return wanted == InitCall("normal_")
     if definition == "PReLU":

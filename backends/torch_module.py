@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -97,11 +98,8 @@ def write(plan: Plan, numbers: Varying, names: Namespace, root: Unit) -> Written
 
 
 def signature(indent: int, name: str, given: Sequence[str], result: str) -> list[Line]:
-    """`def name(given) -> result:`, a parameter a line where it is long."""
-    line = Line(indent, "def ", call(name, *given), f" -> {result}:")
-    if fits(line):
-        return [line]
-    return [Line(indent, f"def {name}("), *(Line(indent + 1, f"{g},") for g in given), Line(indent, f") -> {result}:")]
+    """`def name(given) -> result:`."""
+    return [Line(indent, "def ", call(name, *given), f" -> {result}:")]
 
 
 def _returned(graph: Graph) -> str:
@@ -169,7 +167,7 @@ class _ClassWriter:
         lines += [Line(0, "")] if lines else []
         lines += constructor
         for name, body in texts.items():
-            lines += [Line(0, ""), *_named(body, name)]
+            lines += [*([] if not lines or lines[-1] == Line(0, "") else [Line(0, "")]), *_named(body, name)]
         used = tuple(name for name in self.numbers.values if name in self.given or name in self.kept)
         return Written(tuple(lines), used, tuple(methods), False)
 
@@ -186,8 +184,7 @@ class _ClassWriter:
         arguments = {name: scope.new(name) for name in graph.inputs}
         body = TorchBody(graph, self.dialect, scope, arguments, indent=2, placeholder="self.{}".format)
         if self.unit is self.root:
-            for constraint in graph.constraints:
-                body.preamble += _check(body, constraint)
+            body.preamble += _checks(body, graph.constraints)
         body.write(_finish)
         self.kept |= body.placeholders
         given = ["self", *(f"{v}: Tensor" for v in arguments.values())]
@@ -199,12 +196,14 @@ class _ClassWriter:
         made = [line for name, parts in self.plan.children.items() for line in self._child(name, parts)]
         own = [line for owned in self.plan.owned.values() for line in self._owned(owned)]
         starts = [line for owned in self.plan.owned.values() for line in self._start_owned(owned)]
-        starts += [line for name, parts in self.plan.children.items() for line in self._start_child(name, parts)]
+        starts += self._start_children()
         tables = [line for name, (value, dtype) in self.dialect.tables.items() for line in self._table(name, value, dtype)]
         kept = [Line(2, f"self.{name} = {name}") for name in self.numbers.values if name in self.kept]
         body = [Line(2, "super().__init__()"), *kept, *own, *made, *tables]
         used = [name for name in self.numbers.values if name in self.given or name in self.kept]
         kinds = {name: type(values[0]).__name__ for name, values in self.numbers.values.items()}
+        if not (own or made or tables or kept):
+            return []
         lines = signature(1, "__init__", ["self", *(f"{name}: {kinds[name]}" for name in used)], "None")
         lines += body
         if starts:
@@ -286,19 +285,35 @@ class _ClassWriter:
             return []
         return self._start(2, Expression(owned_text(owned.name, owned.trained)), owned.start)
 
-    def _start_child(self, name: str, parts: list[Construction]) -> list[Line]:
+    def _start_children(self) -> list[Line]:
+        """What begins otherwise than in torch.nn; layers beside each other that begin alike share a loop."""
+        groups: list[tuple[dict[str, InitCall], list[str]]] = []
         lines = []
-        for part in parts:
-            if part.count is None:
-                for own, start in part.starts.items():
-                    lines += self._start(2, Expression(f"{child_text(name)}.{own}"), start)
-            elif part.starts:
-                last = part is parts[-1]
-                rows = "" if len(parts) == 1 else f"[{part.first}:{'' if last else part.first + int(part.count)}]"
-                lines.append(Line(2, f"for layer in {child_text(name)}{rows}:"))
-                for own, start in part.starts.items():
-                    lines += self._start(3, Expression(f"layer.{own}"), start)
+        for name, parts in self.plan.children.items():
+            for part in parts:
+                if part.count is not None and part.starts:
+                    last = part is parts[-1]
+                    rows = "" if len(parts) == 1 else f"[{part.first}:{'' if last else part.first + int(part.count)}]"
+                    lines += self._start_each(f"{child_text(name)}{rows}", part.starts)
+                elif part.starts and groups and groups[-1][0] == part.starts:
+                    groups[-1][1].append(child_text(name))
+                elif part.starts:
+                    groups.append((part.starts, [child_text(name)]))
+        for starts, layers in reversed(groups):
+            lines[:0] = (
+                self._start_each(f"({', '.join(layers)})", starts) if len(layers) > 1 else self._start_one(2, layers[0], starts)
+            )
         return lines
+
+    def _start_one(self, indent: int, layer: str, starts: dict[str, InitCall]) -> list[Line]:
+        return [line for own, start in starts.items() for line in self._start(indent, Expression(f"{layer}.{own}"), start)]
+
+    def _start_each(self, layers: str, starts: dict[str, InitCall]) -> list[Line]:
+        line = Line(2, f"for layer in {layers}:")
+        loop = [line]
+        if not fits(line) and layers.startswith("("):
+            loop = [Line(2, "for layer in ("), *(Line(3, f"{each},") for each in layers[1:-1].split(", ")), Line(2, "):")]
+        return [*loop, *self._start_one(3, "layer", starts)]
 
     def _start(self, indent: int, target: Expression, start: InitCall) -> list[Line]:
         if start.function == "identity":
@@ -339,21 +354,37 @@ def _named(lines: list[Line], name: str) -> list[Line]:
     first = lines[0]
     if first.expression is not None:
         head, _, rest = first.expression.text.partition("(")
-        return [replace(first, expression=Expression(f"{name}({rest}")), *lines[1:]] if head != name else lines
-    return [replace(first, prefix=f"def {name}("), *lines[1:]]
+        return (
+            [replace(first, expression=replace(first.expression, text=f"{name}({rest}", head=name)), *lines[1:]]
+            if head != name
+            else lines
+        )
+    return lines
 
 
 _CONTRARY = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
-def _check(body: Body, constraint: Constraint) -> list[Line]:
-    """`if T > 1024: raise ValueError(...)`."""
+def _checks(body: Body, constraints: Sequence[Constraint]) -> list[Line]:
+    """`if T > 1024: raise ValueError(...)`; requirements with one message share it."""
+    lines = []
+    for message, group in itertools.groupby(constraints, key=lambda c: c.message):
+        shown = "".join(c if c.isprintable() else " " for c in message)
+        raised = Line(body.indent + 1, "raise ", call("ValueError", quoted(shown)))
+        outcome = [raised] if fits(raised) else _long_message(body.indent + 1, shown)
+        for condition in _together([_contrary(body, c) for c in group], body.indent):
+            lines += [Line(body.indent, "if ", condition, ":"), *outcome]
+    return lines
+
+
+def _contrary(body: Body, constraint: Constraint) -> Expression:
     left, right = body.dim(constraint.left), body.dim(constraint.right)
-    condition = Expression(f"{left} {_CONTRARY[constraint.relation]} {right}")
-    message = "".join(c if c.isprintable() else " " for c in constraint.message)
-    raised = Line(body.indent + 1, "raise ", call("ValueError", quoted(message)))
-    lines = [raised] if fits(raised) else _long_message(body.indent + 1, message)
-    return [Line(body.indent, "if ", condition, ":"), *lines]
+    return Expression(f"{left} {_CONTRARY[constraint.relation]} {right}")
+
+
+def _together(conditions: list[Expression], indent: int) -> list[Expression]:
+    both = Expression(" or ".join(c.text for c in conditions))
+    return [both] if fits(Line(indent, "if ", both, ":")) else conditions
 
 
 def _long_message(indent: int, message: str) -> list[Line]:

@@ -7,18 +7,19 @@ of them. Where the text still differs (a stride of 1 lets an emitter leave it ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from backends.python import FloatPlaceholder, IntPlaceholder, scalar
-from backends.torch_init import InitCall, begins_by_itself, init_call
+from backends.torch_init import InitCall, begins_by_itself, init_call, scheme_of
 from backends.torch_layers import Native, native_function, native_layer
 from backends.torch_names import MODULE_ATTRIBUTES
 from backends.writer import identifier, snake_case
 from dsl.diagnostics import InternalError
-from dsl.dims import Expr
+from dsl.dims import Dim, Expr, substitute, symbol, symbols_of
 from dsl.ir import Graph, Node, StaticValue
 from dsl.ops.card import AttributeValue
 from dsl.types import TensorType
@@ -129,7 +130,7 @@ def _common_native(graphs: tuple[Graph, ...]) -> Native | None:
     natives = [native_layer(graph) for graph in graphs]
     if natives[0] is None or any(native != natives[0] for native in natives):
         return None
-    starts = [[init_call(p) for p in graph.parameters.values()] for graph in graphs]
+    starts = [[init_call(p, scheme_of(graph)) for p in graph.parameters.values()] for graph in graphs]
     return natives[0] if all(start == starts[0] for start in starts) else None
 
 
@@ -181,14 +182,17 @@ def plan_of(unit: Unit, number: Number) -> Plan:
             children[name] = [_construction(child, name, number)]
         else:
             children[name] = [
-                replace(_construction(s.unit, name, number), count=number(s.count, f"{name}_count"), first=s.start) for s in child
+                replace(_construction(s.unit, name, number), count=number(s.count, f"{identifier(name)}_count"), first=s.start)
+                for s in child
             ]
     owned = {}
     for graph in unit.graphs:
         for p in graph.parameters.values():
             if p.name not in owned:
                 shape = tuple(d if isinstance(d, Expr) else _whole(number(d, f"{p.name}_size")) for d in p.type.shape)
-                owned[p.name] = Owned(p.name, replace(p.type, shape=shape), _start(init_call(p), p.name, number), p.trained)
+                owned[p.name] = Owned(
+                    p.name, replace(p.type, shape=shape), _start(init_call(p, scheme_of(graph)), p.name, number), p.trained
+                )
     attributes = tuple(tuple(_attributes(node, unit, number) for node in graph) for graph in unit.graphs)
     return Plan(unit, unit.graphs, attributes, children, owned)
 
@@ -202,7 +206,7 @@ def _construction(unit: Unit, name: str, number: Number) -> Construction:
         for s in unit.native.settings
     )
     starts = {
-        p.name: _start(init_call(p), f"{name}_{p.name}", number)
+        p.name: _start(init_call(p, scheme_of(unit.graph)), f"{identifier(name)}_{p.name}", number)
         for p in unit.graph.parameters.values()
         if not begins_by_itself(unit.graph, p.name)
     }
@@ -210,8 +214,8 @@ def _construction(unit: Unit, name: str, number: Number) -> Construction:
 
 
 def _called(setting: str, child: str) -> str:
-    """`in_channels`, `out_features` say enough; others get the name of the layer in front."""
-    return setting if setting.startswith(("in_", "out_", "num_", "embedding_")) else f"{identifier(child)}_{setting}"
+    """What a number of a layer is called: by the setting, where several have one by the name of the layer as well."""
+    return f"{setting} {identifier(child)}_{setting}"
 
 
 def _start(call: InitCall, name: str, number: Number) -> InitCall:
@@ -287,11 +291,16 @@ def _made(made: Construction) -> Hashable:
 
 
 def _shape(graph: Graph, attributes: Sequence[dict[str, AttributeValue]], unit: Unit) -> Hashable:
+    symbols: dict[str, Dim] = {}
+    for value in graph.inputs.values():
+        for size in graph.type(value).shape:
+            for name in symbols_of(size):
+                symbols.setdefault(name, symbol(f"${len(symbols)}"))
     nodes = tuple(
-        (n.op, n.inputs, _frozen(a), n.name, n.names, len(n.types), _target(n, unit))
+        (n.op, n.inputs, _frozen(a, symbols), n.name, n.names, len(n.types), _target(n, unit))
         for n, a in zip(graph, attributes, strict=True)
     )
-    inputs = tuple((name, value, _abstract(graph.type(value))) for name, value in graph.inputs.items())
+    inputs = tuple((name, value, _abstract(graph.type(value), symbols)) for name, value in graph.inputs.items())
     ends = (tuple(graph.outputs.items()), tuple(graph.updates.items()))
     return graph.definition, graph.entry, graph.kind, graph.library, inputs, nodes, ends
 
@@ -305,7 +314,7 @@ def _target(node: Node, unit: Unit) -> Hashable:
     callee = unit.functions.get(id(call.graph))
     if callee is not None:
         return id(callee.definition)
-    inside = tuple((n.op, _frozen(n.attributes)) for n in call.graph) if len(call.graph) <= 4 else ()
+    inside = tuple((n.op, _frozen(n.attributes, {})) for n in call.graph) if len(call.graph) <= 4 else ()
     return call.graph.definition, tuple(call.graph.hyper.items()), len(node.inputs), inside
 
 
@@ -315,16 +324,18 @@ def _position(unit: Unit, graph: Graph, name: str) -> Hashable:
     return tuple(u.graphs.index(graph) if graph in u.graphs else -1 for u in units)
 
 
-def _abstract(type_: TensorType) -> Hashable:
-    return type_.dtype, tuple(d if isinstance(d, Expr) else 0 for d in type_.shape)
+def _abstract(type_: TensorType, symbols: Mapping[str, Dim]) -> Hashable:
+    return type_.dtype, tuple(substitute(d, symbols) if isinstance(d, Expr) else 0 for d in type_.shape)
 
 
-def _frozen(attributes: object) -> Hashable:
+def _frozen(attributes: object, symbols: Mapping[str, Dim]) -> Hashable:
     match attributes:
-        case dict():
-            return tuple((k, _frozen(v)) for k, v in attributes.items())
+        case Expr():
+            return substitute(attributes, symbols)
+        case dict() | MappingProxyType():
+            return tuple((k, _frozen(v, symbols)) for k, v in attributes.items())
         case tuple() | list():
-            return tuple(map(_frozen, attributes))
+            return tuple(_frozen(v, symbols) for v in attributes)
         case np.ndarray():
             return attributes.shape, str(attributes.dtype), attributes.tobytes()
         case Hashable():
@@ -429,9 +440,10 @@ def _fresh(wanted: str, taken: dict[str, tuple[float, ...]], known: dict[tuple[f
         *units[0].graph.inputs,
         *MODULE_ATTRIBUTES,
     }
-    name = base = identifier(wanted)
+    choices = [identifier(choice) for choice in wanted.split(" ")]
+    name = next((choice for choice in choices if choice not in used), choices[-1])
     count = 1
     while name in used:
-        name = f"{base}_{count}"
+        name = f"{choices[-1]}_{count}"
         count += 1
     return name

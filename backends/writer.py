@@ -7,6 +7,7 @@ it a variable, or leaves a call to be broken after its opening parenthesis, an a
 from __future__ import annotations
 
 import builtins
+import itertools
 import keyword
 import math
 import re
@@ -217,11 +218,12 @@ def camel_case(name: str) -> str:
 
 
 def singular(name: str) -> str:
-    """`blocks` as `block`; a name that is no plural gets `_i`."""
+    """`blocks` as `block`; a name that is no plural gives `layer`."""
+    name = name.rstrip("0123456789").rstrip("_")
     for ending, instead in (("ies", "y"), ("sses", "ss"), ("s", "")):
         if name.endswith(ending) and len(name) > len(ending) + 1 and not name.endswith("ss"):
             return name[: -len(ending)] + instead
-    return f"{name}_i"
+    return "layer"
 
 
 class Namespace:
@@ -276,6 +278,10 @@ def laid_out(line: Line) -> list[str]:
     text = f"{start}{line.prefix}{line.expression.text}{line.suffix}"
     if len(text) <= WIDTH or not line.expression.arguments:
         return [_commented(text, line.comment)]
+    together = f"{start}{INDENT}{', '.join(line.expression.arguments)}"
+    if len(together) <= WIDTH:
+        opening, closing = f"{start}{line.prefix}{line.expression.head}(", f"{start}){line.suffix}"
+        return [opening, together, _commented(closing, line.comment)]
     return [
         f"{start}{line.prefix}{line.expression.head}(",
         *(f"{start}{INDENT}{a}," for a in line.expression.arguments),
@@ -302,7 +308,10 @@ def docstring(text: str, indent: int) -> list[Line]:
     if lines[0].startswith('"'):
         lines[0] = f"'{lines[0][1:]}"
     room = WIDTH - len(INDENT) * indent - 3
-    wrapped = [part for line in lines for part in (textwrap.wrap(line, room, break_long_words=False) or [""])]
+    paragraphs = [
+        " ".join(group) for filled, group in itertools.groupby(lines, bool) for group in [list(group)] if filled or group
+    ]
+    wrapped = [part for text in paragraphs for part in (textwrap.wrap(text, room, break_long_words=False) or [""])]
     if len(wrapped) == 1 and len(wrapped[0]) + 3 > room:
         wrapped = textwrap.wrap(wrapped[0], room - 3, break_long_words=False)
     if len(wrapped) == 1:
