@@ -14,15 +14,16 @@ import numpy as np
 from onnx import FunctionProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, helper
 
 from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
-from backends.onnx_builder import Body, Tensor, Weight
+from backends.onnx_builder import Body
 from backends.onnx_layers import BODIES, LAYERS, Layer
 from backends.onnx_rows import ROWS
 from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
 from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, Refused, fill
+from backends.onnx_values import Tensor, Weight
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import format_dim
-from dsl.ir import Call, Constraint, Graph, Node, Program, Value
+from dsl.ir import Call, Constraint, Graph, Node, Program, Value, owned
 from dsl.ops.registry import CARDS
 from dsl.types import DType, TensorType
 
@@ -129,8 +130,7 @@ class Emitter:
     def _function(self, graph: Graph) -> Function:
         if id(graph) not in self.functions:
             body = Body(self.opset, None)
-            outputs = [body.reserve(name) for name in graph.outputs]
-            inputs = _bound_inputs(body, graph)
+            inputs, outputs = _ends(body, graph)
             made = _spelled(BODIES, Layer(body, graph, inputs, [graph.type(v) for v in graph.inputs.values()], {}, ""))
             results = [made] if made is not None else self.walk(body, graph, inputs, "", {})
             nodes = _finished(body, results, outputs)
@@ -164,14 +164,17 @@ def _spelled(rows: Mapping[str, object], layer: Layer) -> Tensor | None:
         return None
 
 
-def _bound_inputs(body: Body, graph: Graph) -> list[Tensor]:
+def _ends(body: Body, graph: Graph) -> tuple[list[Tensor], list[str]]:
+    """Inputs and the names of outputs. Their names are kept free, and those of parameters."""
+    for path, _ in owned(graph):
+        body.keep_free(path)
     inputs = []
     for name, value in graph.inputs.items():
         t = graph.type(value)
         x = Tensor(body.reserve(name), t.dtype)
         body.bind(x, t.shape)
         inputs.append(x)
-    return inputs
+    return inputs, [body.reserve(name) for name in graph.outputs]
 
 
 def _name_results(body: Body, node: Node, results: tuple[Tensor, ...], prefix: str) -> None:
@@ -284,8 +287,7 @@ class OnnxBackend:
             raise InternalError("buffer updates reached the ONNX backend: the graph was not specialised to inference")
         emitter = Emitter(opset, options.inline)
         body = Body(opset, {})
-        inputs = _bound_inputs(body, graph)
-        outputs = [body.reserve(name) for name in graph.outputs]
+        inputs, outputs = _ends(body, graph)
         nodes = _finished(body, emitter.walk(body, graph, inputs, "", {}), outputs)
         turned = _turned(body)
         assert body.constants is not None

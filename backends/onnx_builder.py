@@ -6,66 +6,18 @@ made once, casts appear where onnxruntime has no kernel, and what nothing reads 
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from backends.onnx_types import ELEMENT, Refused, computed_in, tensor
+from backends.onnx_values import Attribute, Source, Step, Tensor, Weight, composed, constant_name, lowest
 from dsl.dims import Dim, DimTree, dim_tree
 from dsl.types import DType, Shape, TensorType
-
-Attribute = int | float | str | Sequence[int] | Sequence[float] | TensorProto | None
-
-LAST = np.iinfo(np.int64).max
-FIRST = np.iinfo(np.int64).min
-
-
-class Tensor(NamedTuple):
-    name: str
-    dtype: DType
-
-
-class Weight(NamedTuple):
-    """A parameter by its full name; several of them joined along their first axis; or the transpose of that. The first of the several
-    is multiplied by `scale`."""
-
-    paths: tuple[str, ...]
-    transposed: bool = False
-    scale: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """`conv1.weight`, `attn.q_k_v.weight.T`."""
-        parts = [path.split(".") for path in self.paths]
-        middle = next((i for i, words in enumerate(zip(*parts, strict=False)) if len(set(words)) > 1), 0)
-        joined = ".".join([*parts[0][:middle], "_".join(p[middle] for p in parts), *parts[0][middle + 1 :]])
-        return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else "")
-
-    def under(self, prefix: str) -> Weight:
-        """The same in the names of a caller."""
-        return self._replace(paths=tuple(prefix + p for p in self.paths))
-
-
-class Source(NamedTuple):
-    """Where a symbolic size is to be read: an axis of a tensor."""
-
-    name: str
-    axis: int
-
-
-@dataclass(slots=True)
-class Step:
-    """A node before it is a NodeProto."""
-
-    op: str
-    inputs: list[str]
-    outputs: list[str]
-    attributes: dict[str, Attribute]
-    domain: str = ""
 
 
 @dataclass(slots=True)
@@ -73,7 +25,7 @@ class Body:
     """The nodes of the main graph or of a function. `constants` is None where constants have to be nodes.
 
     `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where, `described` the types of results
-    that ONNX's own inference cannot tell.
+    that ONNX's own inference cannot tell, `matrices` products of two matrices, `biased` sums of a matrix and a vector.
     """
 
     opset: int
@@ -84,6 +36,8 @@ class Body:
     weights: dict[Weight, DType] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     runs: dict[str, tuple[Dim, Dim]] = field(default_factory=dict)
+    matrices: set[str] = field(default_factory=set)
+    biased: dict[str, tuple[str, str]] = field(default_factory=dict)
     described: dict[str, TensorType] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
@@ -103,6 +57,10 @@ class Body:
             found = f"{name}_{n}"
         self._taken.add(found)
         return found
+
+    def keep_free(self, path: str) -> None:
+        """Leave the names of a parameter and its transpose to it."""
+        self._taken.update((path, Weight((path,), True).name))
 
     def name(self, value: Tensor, name: str) -> None:
         """Give the result of a node a readable name, once."""
@@ -141,7 +99,7 @@ class Body:
             inputs = [*inputs[:conditions], *widened]
         kept = {k: v for k, v in attributes.items() if v is not None}
         if op == "Transpose" and (before := self.before(inputs[0], "Transpose")):
-            x, order = Tensor(before.inputs[0], cast(Tensor, inputs[0]).dtype), _composed(before, kept)
+            x, order = Tensor(before.inputs[0], cast(Tensor, inputs[0]).dtype), composed(before, kept)
             return (self.transpose(x, order),)
         key = (op, tuple(inputs), tuple(dtypes), repr(sorted(kept.items())))
         if not unique and key in self._made:
@@ -197,13 +155,13 @@ class Body:
         if key in self._made:
             return self._made[key][0]
         if self.constants is not None:
-            proto.name = self.reserve(_constant_name(array, dtype))
+            proto.name = self.reserve(constant_name(array, dtype))
             self.constants[proto.name] = proto
             made = Tensor(proto.name, dtype)
         else:
             scope, self.scope = self.scope, ""
             made = self._append("Constant", (), (dtype,), {"value": proto})[0]
-            self.name(made, _constant_name(array, dtype))
+            self.name(made, constant_name(array, dtype))
             self.scope = scope
         self._made[key] = (made,)
         self._known[made.name] = array
@@ -250,8 +208,8 @@ class Body:
                 return self._fold(kind.capitalize(), parts)
             case ("floordiv", tuple(a), tuple(b)):
                 top, bottom = self._dim(a), self._dim(b)
-                lowest = _lowest(a)
-                if lowest is None or lowest < 0:
+                least = lowest(a)
+                if least is None or least < 0:
                     top = self.op("Sub", top, self.op("Mod", top, bottom))
                 return self.op("Div", top, bottom)
             case _:
@@ -343,22 +301,47 @@ class Body:
 
     def finish(self, outputs: Iterable[str]) -> list[NodeProto]:
         """The nodes that the outputs need, with their final names."""
-        needed, kept = set(outputs), []
+        wanted = set(outputs)
+        kept = self._needed(wanted)
+        uses = Counter(name for step in kept for name in step.inputs)
+        fused = False
+        for step in kept:
+            if step.outputs[0] in self.biased:
+                fused = self._fuse_bias(step, uses, wanted) or fused
+        if fused:
+            kept = self._needed(wanted)
+        protos = []
+        for step in kept:
+            outs = [self.final(o) for o in step.outputs]
+            inputs = [self.final(i) for i in step.inputs]
+            proto = NodeProto(op_type=step.op, input=inputs, output=outs, name=outs[0], domain=step.domain)
+            proto.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(step.attributes.items()))
+            protos.append(proto)
+        self._prune({name for step in kept for name in step.inputs} | wanted)
+        return protos
+
+    def _needed(self, wanted: set[str]) -> list[Step]:
+        """The nodes that lead to the results wanted, in order."""
+        needed, kept = set(wanted), []
         for step in reversed(self.steps):
             if any(o in needed for o in step.outputs):
                 needed.update(step.inputs)
                 kept.append(step)
-        used = set()
-        protos = []
-        for step in reversed(kept):
-            inputs = [self.final(i) for i in step.inputs]
-            outs = [self.final(o) for o in step.outputs]
-            proto = NodeProto(op_type=step.op, input=inputs, output=outs, name=outs[0], domain=step.domain)
-            proto.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(step.attributes.items()))
-            protos.append(proto)
-            used.update(step.inputs)
-        self._prune(used | needed)
-        return protos
+        return kept[::-1]
+
+    def _fuse_bias(self, add: Step, uses: Mapping[str, int], wanted: set[str]) -> bool:
+        """Make Gemm of the sum of a product of matrices and a vector, if nothing else reads the product."""
+        product, bias = self.biased[add.outputs[0]]
+        before = self._by_output.get(product)
+        if before is None or before.op != "MatMul" or product not in self.matrices or uses[product] != 1 or product in wanted:
+            return False
+        a, b = before.inputs
+        add.op, add.inputs, add.attributes = "Gemm", [a, b, bias], {}
+        weight = next((w for w in self.weights if w.transposed and w.name == b and len(w.paths) == 1), None)
+        if weight is not None:
+            plain = self.weight(weight._replace(transposed=False), self.weights[weight])
+            add.inputs[1], add.attributes = plain.name, {"transB": 1}
+        return True
 
     def _prune(self, used: set[str]) -> None:
         self.weights = {w: d for w, d in self.weights.items() if w.name in used}
@@ -368,41 +351,3 @@ class Body:
 
     def final(self, name: str) -> str:
         return self._renamed.get(name, name)
-
-
-def _composed(first: Step, second: Mapping[str, Attribute]) -> list[int]:
-    """The order of axes of two transpositions, one after the other."""
-    inner, outer = cast("list[int]", first.attributes["perm"]), cast("list[int]", second["perm"])
-    return [inner[i] for i in outer]
-
-
-def _lowest(tree: DimTree) -> int | None:
-    """A lower bound of a size whose symbols are at least 1; None where it has none."""
-    match tree:
-        case ("const", int(n)):
-            return n
-        case ("symbol", _):
-            return 1
-        case ("add", list(parts)):
-            bounds = [_lowest(p) for p in parts]
-            return None if None in bounds else sum(b for b in bounds if b is not None)
-        case ("mul" | "max" | "min" as kind, list(parts)):
-            bounds = [_lowest(p) for p in parts]
-            if any(b is None or b < 0 for b in bounds):
-                return None
-            found = [b for b in bounds if b is not None]
-            return int(np.prod(found)) if kind == "mul" else max(found) if kind == "max" else min(found)
-        case ("floordiv", tuple(a), _):
-            top = _lowest(a)
-            return None if top is None or top < 0 else 0
-        case _:
-            return None
-
-
-def _constant_name(array: np.ndarray, dtype: DType) -> str:
-    """`i64_0_2`, `f32_0.5`, or the shape where there are many."""
-    if array.size == 0 or array.size > 4:
-        return f"const_{dtype}_{'x'.join(map(str, array.shape))}"
-    words = [f"{v:.6g}" if dtype.is_float else str(int(v)) for v in array.reshape(-1).tolist()]
-    text = "_".join({str(LAST): "last", str(FIRST): "first"}.get(w, w) for w in words)
-    return re.sub(r"[^A-Za-z0-9_.]", "m", f"{dtype}_{text}" + ("" if array.ndim else "_scalar"))

@@ -9,10 +9,11 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
-from backends.onnx_builder import Attribute, Body, Tensor, Weight
+from backends.onnx_builder import Body
 from backends.onnx_shapes import reshaped
 from backends.onnx_site import Bindings, Site
 from backends.onnx_types import Refused, computed_in
+from backends.onnx_values import Attribute, Tensor, Weight
 from backends.onnx_windows import conv, conv_transpose
 from dsl.dims import Dim, dims_equal
 from dsl.ir import Graph

@@ -11,8 +11,9 @@ from typing import cast
 import numpy as np
 
 from backends.base import Unsupported
-from backends.onnx_builder import FIRST, LAST, Body, Tensor
+from backends.onnx_builder import Body
 from backends.onnx_site import Row, Site, bound_dim
+from backends.onnx_values import FIRST, LAST, Tensor
 from dsl.dims import Dim, dim_lower, dim_tree, dims_equal
 from dsl.types import DType, Shape
 

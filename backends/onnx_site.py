@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from backends.onnx_builder import Body, Tensor
+from backends.onnx_builder import Body
+from backends.onnx_values import Tensor
 from dsl.dims import Dim, substitute
 from dsl.ir import Node
 from dsl.types import DType, Shape, TensorType

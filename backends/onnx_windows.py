@@ -9,9 +9,10 @@ from fractions import Fraction
 import numpy as np
 
 from backends.base import Unsupported
-from backends.onnx_builder import Body, Tensor
+from backends.onnx_builder import Body
 from backends.onnx_site import Row, Site
 from backends.onnx_types import Refused
+from backends.onnx_values import Tensor
 from dsl.dims import Dim
 from dsl.types import DType
 

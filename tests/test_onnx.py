@@ -450,7 +450,8 @@ model Sizes()(x: float[B, T, 8]) {
   d = sum(x, over=1) / T
   e = eye(T) + cast(arange(T), float)
   f = reshape(x, [B * T, 8])
-  return a, b, c, d, e, f
+  g = cast(arange((T + 1) // 2 + T * B - 1), float) + (T - 4) // 3
+  return a, b, c, d, e, f, g
 }
 """
 
@@ -504,6 +505,29 @@ model Tied()(tokens: int[B, T]) -> (logits: float[B, T, 10]) {
     assert stored.keys() == {"wte.weight", "linear.weight.T", "linear.bias"}
     np.testing.assert_array_equal(stored["linear.weight.T"], weights["linear.weight"].T)
     agrees(program, {"B": 2, "T": 3})
+
+
+def test_a_bias_after_a_product_of_matrices_is_one_gemm() -> None:
+    text = """
+model M()(x: float[B, 4], w: float[4, 3]) {
+  param weight: float[3, 4] = normal(std=1)
+  param bias: float[3] = zeros
+  product = x @ w
+  return x @ weight.T + bias, bias + product, product
+}
+"""
+    program = model_of(text)
+    assert sorted(n.op_type for n in emitted(program).graph.node) == ["Add", "Gemm", "MatMul"]
+    agrees(program, {"B": 2})
+
+
+def test_parameters_may_be_called_like_operators() -> None:
+    text = (
+        "model M()(x: float[B, 4]) -> (tanh: float[B, 4]) { y = exp(x) + 1.0; param exp: float[4] = ones; return tanh(y * exp) }"
+    )
+    program = model_of(text.replace("; ", "\n"))
+    assert [t.name for t in emitted(program).graph.initializer if t.dims] == ["exp"]
+    agrees(program, {"B": 2})
 
 
 def test_the_same_bytes_each_time() -> None:
