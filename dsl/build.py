@@ -51,6 +51,8 @@ class Builder:
         except TypeMismatch as mismatch:
             raise OpError(str(mismatch)) from None
         results = inferred if isinstance(inferred, tuple) else (inferred,)
+        for type_ in results:
+            check_size(type_)
         node = self.graph.add(op, operands, canonical, results, spans=self.spans)
         return [Value(node.id, i) for i in range(len(results))]
 
@@ -75,6 +77,20 @@ class Builder:
     def size(self, dim: Dim, dtype: DType = DType.I64) -> Value:
         """A size as a scalar tensor: a constant where it is one."""
         return self.scalar(dim, dtype) if isinstance(dim, int) else self.build("size", (), dim=dim, dtype=dtype)
+
+
+MOST_ELEMENTS = 2**62
+"""How many elements a tensor may have, as far as its sizes are numbers: its bytes have to be counted in 64 bits."""
+
+
+def check_size(type_: TensorType) -> None:
+    """Raise OpError for a tensor that no machine can hold."""
+    total = 1
+    for size in type_.shape:
+        if isinstance(size, int):
+            total *= size
+    if total > MOST_ELEMENTS:
+        raise OpError(f"this would be {type_}, a tensor of at least {total:,} elements", code="DL0606")
 
 
 def numpy_dtype(dtype: DType) -> np.dtype:

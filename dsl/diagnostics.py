@@ -74,8 +74,18 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     for candidate in pool:
         if candidate.lower() == word.lower() or candidate.replace("_", "").lower() == word.replace("_", "").lower():
             return candidate
-    found = difflib.get_close_matches(word, pool, n=1, cutoff=0.6)
-    return found[0] if found else None
+    found = difflib.get_close_matches(word, pool, n=3, cutoff=0.6)
+    return next((c for c in found if _edits(word.lower(), c.lower()) <= max(1, len(word) // 3)), None)
+
+
+def _edits(a: str, b: str) -> int:
+    """How many letters to insert, drop or change to get from one word to the other."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
 
 
 # --- rendering --------------------------------------------------------------------------------------------------------------------

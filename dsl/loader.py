@@ -121,7 +121,7 @@ class Loader:
                 "DL0210",
                 f"no spec `{statement.path}` was found",
                 statement.path_span,
-                notes=tuple(f"looked for {p}" for p in tried if p.suffix == ".dl"),
+                notes=tuple(f"looked for {displayed(p)}" for p in tried if p.suffix == ".dl"),
                 help="imports are dotted names of files beside this one or under `specs/`",
             )
         )
@@ -137,12 +137,20 @@ class Loader:
             labels = tuple(Label(s, "imported here") for _, s in chain[start + 1 :] if s is not None)
             raise SpecError(Diagnostic("DL0212", f"these specs import each other: {names}", statement.path_span, labels=labels))
         self._loading[key] = statement.path_span
-        source = read_source(str(path))
+        source = read_source(displayed(path))
         unit = Unit(syntax_of(source, path), path)
         self._define(unit)
         del self._loading[key]
         self._units[key] = unit
         return unit
+
+
+def displayed(path: Path) -> str:
+    """A path as messages show it: from the working directory on where it is below that."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def import_roots(path: Path | None) -> list[Path]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from dsl import syntax
 from dsl.build import checked_attributes
-from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
+from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.elaborate.axes import names_dimension, resolve_axis, result_names
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.evaluate import Overloaded
+from dsl.elaborate.familiar import ARGUMENTS, reconciliation, suggested
 from dsl.elaborate.frame import Frame, snake_case, tensor
 from dsl.elaborate.index import index_tensor
 from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, StaticFunction
@@ -44,6 +45,12 @@ class Given:
     span: Span
     expression: syntax.Expr | None = None
     name: str | None = None
+    whole: Span | None = None
+
+    @property
+    def place(self) -> Span:
+        """Where the argument stands, with its name."""
+        return self.whole or self.span
 
 
 class Applier:
@@ -154,7 +161,7 @@ class Applier:
                     raise SpecError(Diagnostic("DL0205", f"`{argument.name}` is given twice", argument.span, labels=(first,)))
                 seen[argument.name] = argument.span
             value = not_poison(self.context.evaluator.single(frame, argument.value))
-            given.append(Given(value, argument.value.span, argument.value, argument.name))
+            given.append(Given(value, argument.value.span, argument.value, argument.name, argument.span))
         return tuple(given)
 
     # --- static functions and initialisers ---
@@ -162,7 +169,7 @@ class Applier:
     def _static(self, function: StaticFunction, given: tuple[Given, ...], span: Span) -> object:
         named = next((g for g in given if g.name is not None), None)
         if named is not None:
-            raise error("DL0203", f"`{function.name}` takes no argument `{named.name}`", named.span)
+            raise error("DL0203", f"`{function.name}` takes no argument `{named.name}`", named.place)
         if not all(is_static(g.value) for g in given):
             raise error("DL0404", f"`{function.name}` takes values that are known when the graph is made", span)
         try:
@@ -231,7 +238,7 @@ class Applier:
             if g.name is None:
                 continue
             if g.name in attributes or g.name in operands:
-                raise error("DL0205", f"`{g.name}` of `{card.name}` is given twice", g.span)
+                raise given_twice(g.name, card.name, (attributes.get(g.name) or operands[g.name]).place, g.place)
             (operands if any(o.name == g.name for o in card.operands) and not variadic else attributes)[g.name] = g
         self._check_names(card, attributes, signature)
         if not variadic:
@@ -270,11 +277,11 @@ class Applier:
         known = [*(o.name for o in card.operands), *(a.name for a in card.attributes)]
         for name, g in attributes.items():
             if name not in known:
-                near = did_you_mean(name, known)
+                near = suggested(name, known, ARGUMENTS)
                 raise error(
                     "DL0203",
                     f"`{card.name}` has no argument `{name}`",
-                    g.span,
+                    g.place,
                     help=f"did you mean `{near}`?" if near else f"it is {signature}",
                 )
 
@@ -376,12 +383,20 @@ class Applier:
             binding = frame.names.get(shown)
             if binding is not None and binding.span.source is where.source and binding.span.source.name:
                 labels.append(Label(binding.span, f"{shown} is {frame.type(t)}"))
-            elif frame.graph.node(t.value).op != "const":
+            elif frame.graph.node(t.value).op == "const":
+                continue
+            elif where.start <= span.start and span.end <= where.end:  # what a pipeline passes on
+                notes.append(f"the tensor is {frame.type(t)}")
+            else:
                 notes.append(f"`{_short(shown)}` is {frame.type(t)}")
         title, text, help = str(problem), "", problem.help
         if isinstance(problem.__cause__, TypeMismatch):  # of the operands together: show the whole expression
             what = "shapes do not match" if problem.code == "DL0301" else "element types do not go together"
             title, text, place = f"{what} in `{_short(span.text)}`", str(problem.__cause__), span
+            if problem.code == "DL0301" and len(tensors) == 2:
+                way = reconciliation(frame.type(tensors[0]), frame.type(tensors[1]))
+                title = title if way is None else f"shapes are not proved to match in `{_short(span.text)}`"
+                help = way or help
             if problem.code == "DL0403" and len(spans) == 2:
                 help = _cast_help([frame.type(t).dtype for t in tensors], [_short(where.text) for where in spans])
         unique = tuple({(x.span, x.text): x for x in labels if x.span != span}.values())
@@ -459,6 +474,11 @@ class Applier:
             expression.name_span,
             help=f"declare it: `layer {snake_case(layer.type.definition.name)} = ...`",
         )
+
+
+def given_twice(name: str, owner: str, first: Span, second: Span) -> SpecError:
+    """The error of an argument that is given twice."""
+    return SpecError(Diagnostic("DL0205", f"`{name}` of `{owner}` is given twice", second, labels=(Label(first, "first given here"),)))
 
 
 def _takes_lists(card: Card | Sugar) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.elaborate.context import Context, error, not_poison
+from dsl.elaborate.familiar import suggested
 from dsl.elaborate.frame import Frame, unknown_name
 from dsl.elaborate.statics import STATIC_FUNCTIONS
 from dsl.elaborate.values import (
@@ -229,7 +230,7 @@ class Evaluator:
             case Unit():
                 found = value.names.get(name)
                 if found is None:
-                    raise unknown_name(name, expression.name_span, list(value.names))
+                    raise no_member(f"`{expression.object.span.text}`", "defines", name, expression.name_span, list(value.names))
                 return self.defined(*found)
             case Instance():
                 return self.context.applier.instance_member(frame, value, name, expression)
@@ -238,7 +239,7 @@ class Evaluator:
             case Results() if name in value.tensors:
                 return value.tensors[name]
             case Results() if len(value.tensors) > 1:
-                raise unknown_name(name, expression.name_span, list(value.tensors))
+                raise no_member("this", "gives", name, expression.name_span, list(value.tensors))
             case Results():
                 return self._tensor_member(frame, self.only(value, expression.span), expression)
             case Tensor():
@@ -257,7 +258,7 @@ class Evaluator:
             case "dtype":
                 return frame.type(value).dtype
             case name:
-                raise unknown_name(name, expression.name_span, ["T", "shape", "rank", "dtype"])
+                raise no_member("a tensor", "has", name, expression.name_span, ["T", "shape", "rank", "dtype"])
 
     def _index(self, frame: Frame, expression: syntax.Expr) -> object:
         assert isinstance(expression, syntax.Index)
@@ -287,3 +288,10 @@ class Evaluator:
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise error("DL0401", f"an index of a list is an integer, not {describe(value)}", expression.span)
         return value
+
+
+def no_member(what: str, verb: str, name: str, span: Span, known: list[str]) -> SpecError:
+    """The error for a member that is not there."""
+    near = suggested(name, known, {})
+    listed = f"it {verb} {', '.join(f'`{k}`' for k in known)}"
+    return error("DL0207", f"{what} {verb} no `{name}`", span, help=f"did you mean `{near}`?" if near else listed)

@@ -63,6 +63,8 @@ class Executor:
             except SpecError as problem:
                 errors.extend(problem.diagnostics)
                 failed = True
+                if isinstance(statement, syntax.Require):  # what follows relies on it
+                    break
                 for name in _bound_names(statement):
                     poison(frame, name, statement.span)
         if len(frame.graph) > MOST_NODES:
@@ -186,7 +188,7 @@ class Executor:
             if not isinstance(size, int) or isinstance(size, bool):
                 raise error("DL0417", f"a size in a type is an integer, not {describe(size)}", item.span)
             if size < 1:
-                raise error("DL0402", f"a size is at least 1, not {size}", item.span)
+                raise error("DL0402", f"a size is at least 1, and `{' '.join(item.span.text.split())}` is {size}", item.span)
             shape.append(size)
         return TensorType(dtype, tuple(shape))
 

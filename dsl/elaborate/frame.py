@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from dsl import syntax
 from dsl.build import Builder
-from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
+from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim
+from dsl.elaborate.familiar import FUNCTIONS, suggested
 from dsl.elaborate.values import POISON, Tensor
 from dsl.ir import Graph, Value
 from dsl.loader import Unit
@@ -129,7 +130,7 @@ def snake_case(name: str) -> str:
 
 def unknown_name(name: str, span: Span, candidates: list[str]) -> SpecError:
     """The error for a name that means nothing here, with the nearest one that does."""
-    near = did_you_mean(name, candidates)
+    near = suggested(name, candidates, FUNCTIONS)
     return SpecError(Diagnostic("DL0201", f"`{name}` is not defined", span, help=f"did you mean `{near}`?" if near else None))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsl import syntax
-from dsl.diagnostics import SpecError, did_you_mean
+from dsl.diagnostics import SpecError
 from dsl.dims import Dim
-from dsl.elaborate.apply import Given
+from dsl.elaborate.apply import Given, given_twice
 from dsl.elaborate.arguments import check_static, function_signature
 from dsl.elaborate.context import DEEPEST, Context, error
 from dsl.elaborate.execute import static_frame
+from dsl.elaborate.familiar import ARGUMENTS, suggested
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.instantiate import Callee, axis_names
 from dsl.elaborate.signature import Formal, LocalDims, match
@@ -114,11 +115,11 @@ class FunctionCaller:
             if name not in known:
                 if self.context.initializing and name in ("fan_in", "fan_out"):
                     continue
-                near = did_you_mean(name, known)
+                near = suggested(name, known, ARGUMENTS)
                 help = f"did you mean `{near}`?" if near else f"it is `{function_signature(definition)}`"
-                raise error("DL0203", f"`{definition.name}` has no argument `{name}`", g.span, help=help)
+                raise error("DL0203", f"`{definition.name}` has no argument `{name}`", g.place, help=help)
             if name in by_name:
-                raise error("DL0205", f"`{name}` of `{definition.name}` is given twice", g.span)
+                raise given_twice(name, definition.name, by_name[name].place, g.place)
             by_name[name] = self.context.applier.axis_argument(frame, g, first) if name == "over" else g
         statics: dict[str, object] = {}
         tensors: dict[str, tuple[Tensor, Span]] = {}

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from dsl import syntax
 from dsl.build import Builder
-from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
+from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim, Expr, Symbol, as_symbol, format_dim, substitute
-from dsl.elaborate.apply import Given
+from dsl.elaborate.apply import Given, given_twice
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.context import DEEPEST, Context, error
 from dsl.elaborate.execute import require, static_frame
+from dsl.elaborate.familiar import ARGUMENTS, suggested
 from dsl.elaborate.frame import Frame, tensor
 from dsl.elaborate.operators import compare_sizes
 from dsl.elaborate.outputs import named_outputs
@@ -105,15 +106,15 @@ class Instantiator:
                 )
             name = g.name if g.name is not None else known[i]
             if name not in known:
-                near = did_you_mean(name, known)
+                near = suggested(name, known, ARGUMENTS)
                 raise error(
                     "DL0203",
                     f"`{definition.name}` has no argument `{name}`",
-                    g.span,
+                    g.place,
                     help=f"did you mean `{near}`?" if near else f"it is `{module_signature(definition)}`",
                 )
             if name in names:
-                raise error("DL0205", f"`{name}` is given twice", g.span)
+                raise given_twice(name, definition.name, given[names.index(name)].place, g.place)
             names.append(name)
         return names
 
@@ -222,7 +223,7 @@ class Instantiator:
         def placed(problem: SpecError) -> SpecError:
             moved = []
             for d in problem.diagnostics:
-                inside = d.span.source is definition.span.source
+                inside = d.span.source is definition.span.source and d.code != "DL0513"
                 if in_library and inside and not span.source.name.startswith("dsl/lib/"):
                     labels = (Label(d.span, d.text or "here in the library"), *d.labels[:1])
                     moved.append(replace(d, span=span, text=f"in this `{definition.name}`", labels=labels))
@@ -248,7 +249,8 @@ class Instantiator:
         if repeated or len(self.context.open) >= DEEPEST:
             if definition.name in names:
                 chain = " -> ".join([*names[names.index(definition.name) :][:6], definition.name])
-                labels = tuple(Label(s, f"`{n}` applied here") for _, n, s in self.context.open[-3:])
+                places = {s: n for _, n, s in self.context.open[1:] if s != span}
+                labels = tuple(Label(s, f"`{n}` applied here") for s, n in list(places.items())[-3:])
                 raise SpecError(Diagnostic("DL0513", f"`{definition.name}` contains itself: {chain}", span, labels=labels))
             raise error("DL0604", f"modules are inside one another more than {DEEPEST} deep", span)
 

@@ -245,9 +245,9 @@ def _check_assert(context: Context, frame: Frame, statement: syntax.Assert, comp
     notes: tuple[str, ...] = ()
     if isinstance(condition, syntax.Comparison):
         notes = tuple(
-            f"`{' '.join(e.span.text.split())}` is {_found(context, frame, e)}"
+            f"`{' '.join(e.span.text.split())}` is {_found(context, frame, e, compute)}"
             for e in condition.operands
-            if not isinstance(e, syntax.Literal)
+            if not isinstance(e, syntax.Literal | syntax.ListExpr)
         )
     message = ""
     if statement.message is not None:
@@ -256,10 +256,12 @@ def _check_assert(context: Context, frame: Frame, statement: syntax.Assert, comp
     return [Diagnostic("DL0520", f"the assertion does not hold{message}", condition.span, notes=notes)]
 
 
-def _found(context: Context, frame: Frame, expression: syntax.Expr) -> str:
+def _found(context: Context, frame: Frame, expression: syntax.Expr, compute: Compute) -> str:
     value = context.evaluator.single(frame, expression)
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, Tensor) and not frame.type(value).rank:
+        return str(compute(frame.graph, value.value))
     return str(frame.type(value)) if isinstance(value, Tensor) else str(value)
 
 
@@ -271,6 +273,6 @@ def evaluate_text(text: str, float_type: DType = DType.F32) -> tuple[Graph, tupl
     graph = Graph("expression", kind="test")
     frame = Frame(graph, Builder(graph, float_type), unit, in_test=True)
     value = context.evaluate(frame, parse_expression(source))
-    parts = value if isinstance(value, tuple) else (value,)
+    parts = value if isinstance(value, tuple) and any(isinstance(v, Tensor) for v in value) else (value,)
     tensors = [context.tensors.as_tensor(frame, p, Span(source, 0, len(text))) for p in parts]
     return graph, tuple(t.value for t in tensors)
