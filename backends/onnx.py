@@ -19,7 +19,7 @@ from backends.onnx_layers import BODIES, LAYERS, Layer
 from backends.onnx_rows import ROWS
 from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
-from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, Refused, fill
+from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, SINGLE_PRECISION, Refused, computed_in, fill
 from backends.onnx_values import Tensor, Weight
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import format_dim
@@ -263,7 +263,13 @@ class OnnxBackend:
         row = ROWS.get(node.op)
         if row is None:
             return "it has no row"
-        return row.because if isinstance(row, Unsupported) else None
+        if isinstance(row, Unsupported):
+            return row.because
+        try:
+            computed_in(SINGLE_PRECISION.get(node.op, ""), node.type.dtype)
+        except Refused as refused:
+            return str(refused)
+        return None
 
     def emit(self, program: Program, options: EmitOptions, weights: Arrays | None = None) -> Artifact:
         """The first entry point of the program as a ModelProto, with what it reads of `weights`."""

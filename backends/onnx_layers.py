@@ -173,7 +173,7 @@ def _over(op: str) -> LayerRow:
 
 
 def _attention(layer: Layer) -> Tensor | None:
-    """Attention-23 on [batch, heads, places, width]."""
+    """Attention-23 on [batch, heads, places, width]; on [batch, places, heads * width] where that is what the heads were split from."""
     q, k, v = layer.types[:3]
     if layer.body.opset < 23 or q.rank != 4 or k.rank != 4 or v.rank != 4:
         return None
@@ -182,7 +182,26 @@ def _attention(layer: Layer) -> Tensor | None:
     scale = layer.graph.hyper.get("scale")
     factor = None if scale is None else float(cast(float, scale))
     causal = layer.graph.hyper["causal"] is True
-    return _attend(layer.body, layer.xs[:3], _whole_mask(layer, 3, q.shape[2], k.shape[2]), causal, scale=factor)
+    mask, b = _whole_mask(layer, 3, q.shape[2], k.shape[2]), layer.body
+    flat = [_before_split_heads(b, x, t) for x, t in zip(layer.xs, (q, k, v), strict=False)]
+    heads = q.shape[1]
+    if None in flat or not isinstance(heads, int):
+        return _attend(b, layer.xs[:3], mask, causal, scale=factor)
+    y = _attend(b, [x for x in flat if x], mask, causal, scale=factor, q_num_heads=heads, kv_num_heads=heads)
+    batch, places, width = q.shape[0], q.shape[2], v.shape[3]
+    return b.transpose(reshaped(b, y, (batch, places, heads * width), (batch, places, heads, width)), (0, 2, 1, 3))
+
+
+def _before_split_heads(b: Body, x: Tensor, t: TensorType) -> Tensor | None:
+    """The [batch, places, heads * width] that [batch, heads, places, width] was made of, if it was."""
+    turned = b.before(x, "Transpose")
+    split = (
+        b.before(Tensor(turned.inputs[0], x.dtype), "Reshape") if turned and turned.attributes["perm"] == [0, 2, 1, 3] else None
+    )
+    shape = b.shapes.get(split.inputs[0]) if split else None
+    if split is None or shape is None or len(shape) != 3 or not dims_equal(shape[2], t.shape[1] * t.shape[3]):
+        return None
+    return Tensor(split.inputs[0], x.dtype) if dims_equal(shape[1], t.shape[2]) else None
 
 
 def _attend(b: Body, xs: Sequence[Tensor], mask: Tensor | None, causal: bool, **attributes: Attribute) -> Tensor:

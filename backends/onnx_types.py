@@ -67,6 +67,9 @@ KERNELS = {op: frozenset({DType.F32, DType.F16, *(DType(name) for name in names.
 """Element types of the first operand (the second, for Where) that onnxruntime's CPU has kernels for. Operators that only move elements
 are not here: they take all types."""
 
+SINGLE_PRECISION = {"conv": "Conv", "conv_transpose": "ConvTranspose", "avg_pool": "AveragePool", "erf": "Erf"}
+"""Primitives that onnxruntime's CPU cannot compute in f64 in any spelling, and the operators that they are."""
+
 _WIDER = {
     DType.BF16: (DType.F32,),
     DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.F32),

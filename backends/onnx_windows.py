@@ -143,9 +143,9 @@ def _adaptive_avg_pool(s: Site) -> Tensor:
     b, x, sizes = s.body, s.x, s.dims("size")
     spatial = s.shape[2:]
     if all(m == 1 for m in sizes):
-        return b.op("GlobalAveragePool", x)
+        return b.reduce("ReduceMean", x, range(2, s.rank), True) if x.dtype is DType.F64 else b.op("GlobalAveragePool", x)
     steps = [n // m for n, m in zip(spatial, sizes, strict=True) if isinstance(n, int) and isinstance(m, int) and n % m == 0]
-    if len(steps) == len(sizes):
+    if len(steps) == len(sizes) and x.dtype is not DType.F64:
         return b.op("AveragePool", x, kernel_shape=steps, strides=steps)
     for axis, (n, m) in enumerate(zip(spatial, sizes, strict=True), 2):
         if n != m:

@@ -386,8 +386,11 @@ def test_resizing() -> None:
     for size in (1, 3, (7, 2)):
         check("adaptive_avg_pool", x, size=size)
         check("adaptive_avg_pool", x, size=size, symbolic=True)
+    for size in (1, (7, 2), 2):
+        check("adaptive_avg_pool", x.astype(F64), size=size, opsets=(20,))
     for given in ({"scale": 2}, {"scale": 0.5}, {"scale": 1.5}, {"size": (4, 9)}, {"scale": 0.7}):
         check("interpolate", x, **given)
+        check("interpolate", x.astype(F64), opsets=(20,), **given)
         for align in (False, True):
             check("interpolate", x, mode="bilinear", align_corners=align, **given)
     for given in ({"scale": 2}, {"size": (4, 9)}):
@@ -417,12 +420,21 @@ def test_library_layers(opset: int, inline: bool) -> None:
 
 
 ATTENTION = """
+module FusedAttention(heads: int)(x: float[B, T, D]) -> float[B, T, D] {
+  q, k, v = x -> c_attn: Linear(3 * D) -> split(3, over=-1)
+  q = rearrange(q, "b t (h d) -> b h t d", h=heads)
+  k = rearrange(k, "b t (h d) -> b h t d", h=heads)
+  v = rearrange(v, "b t (h d) -> b h t d", h=heads)
+  y = attention(q, k, v, causal=true)
+  return y -> rearrange("b h t d -> b t (h d)") -> c_proj: Linear(D)
+}
 model Q()(x: float[B, T, 8], m: bool[B, 1, 1, T]) {
   a = SelfAttention(2)(x, mask=m)
   b = SelfAttention(2, causal=true, bias=false)(x, mask=m)
   c = SelfAttention(4, kv_heads=2, causal=true)(x)
   d = MultiHeadAttention(2)(x, x[:, 1:], x[:, 1:])
-  return a, b, c, d
+  e = FusedAttention(2)(x)
+  return a, b, c, d, e
 }
 """
 
@@ -645,6 +657,9 @@ def test_what_is_refused() -> None:
     ) as caught:
         BACKEND.emit(wide, EmitOptions(), values(wide))
     assert caught.value.diagnostics[0].code == "DL0705"
+    with pytest.raises(SpecError, match=r"onnxruntime has no f64 kernel of Conv") as caught:
+        lower(wide, BACKEND, EmitOptions(), weights=values(wide))
+    assert caught.value.diagnostics[0].help is not None and "`torch`" in caught.value.diagnostics[0].help
     session = BACKEND.load(BACKEND.emit(program, EmitOptions(), weights), program, weights)
     with pytest.raises(SpecError, match=r"inference only"):
         session.run(feed(program.main, {"B": 1}), training=True)
