@@ -156,7 +156,9 @@ def checked(card: Card | Sugar, attribute: Attribute, value: AttributeValue, ran
             return value
         case Form.STRING if isinstance(value, str):
             if attribute.choices and value not in attribute.choices:
-                raise OpError(f"`{name}` is one of {', '.join(attribute.choices)}, not {value!r}", name, code="DL0402")
+                raise OpError(
+                    f"`{name}` is one of {', '.join(attribute.choices)}, not {describe_static(value)}", name, code="DL0402"
+                )
             return value
         case Form.DIM if is_dim(value):
             return value
@@ -167,7 +169,9 @@ def checked(card: Card | Sugar, attribute: Attribute, value: AttributeValue, ran
         case Form.INTS if isinstance(value, str) and attribute.choices:
             if value not in attribute.choices:
                 raise OpError(
-                    f"`{name}` is a number, a list or one of {', '.join(attribute.choices)}, not {value!r}", name, code="DL0402"
+                    f"`{name}` is a number, a list or one of {', '.join(attribute.choices)}, not {describe_static(value)}",
+                    name,
+                    code="DL0402",
                 )
             return value
         case Form.INTS if _ints(value):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsl.source import NOWHERE, Span
 
@@ -102,7 +102,15 @@ class _Paint:
 
 
 def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
-    """The diagnostic as rustc would print it, without a final newline."""
+    """The diagnostic as rustc would print it, without a final newline. Text of the spec cannot move the cursor of a terminal."""
+    diagnostic = replace(
+        diagnostic,
+        message=printable(diagnostic.message),
+        text=printable(diagnostic.text),
+        labels=tuple(replace(label, text=printable(label.text)) for label in diagnostic.labels),
+        notes=tuple(map(printable, diagnostic.notes)),
+        help=printable(diagnostic.help) if diagnostic.help else None,
+    )
     paint = _Paint(colour)
     head = paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.code}]") + paint("bold", f": {diagnostic.message}")
     lines = [head]
@@ -119,6 +127,11 @@ def render(diagnostic: Diagnostic, *, colour: bool = False) -> str:
     if diagnostic.help:
         lines.append(" " * width + " " + paint("help", "help") + f": {diagnostic.help}")
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control characters written out."""
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else f"\\u{{{ord(c):X}}}" for c in text)
 
 
 def _gutter(diagnostic: Diagnostic) -> int:

@@ -6,6 +6,7 @@ A `Unit` is one file with its names. Library files are parsed only when a name o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -84,6 +85,7 @@ class Loader:
                             )
                         )
                     unit.names.setdefault(definition.name, (definition, unit))
+                    errors.extend(_declared_twice(definition))
         if errors:
             raise SpecError(errors)
 
@@ -143,6 +145,27 @@ class Loader:
         del self._loading[key]
         self._units[key] = unit
         return unit
+
+
+def _declared_twice(definition: syntax.Definition) -> Iterator[Diagnostic]:
+    """Hyper-parameters, inputs and outputs of one name in the head of a definition."""
+    if not isinstance(definition, syntax.Module | syntax.Function):
+        return
+    entries = definition.entries if isinstance(definition, syntax.Module) else ()
+    heads: list[list[tuple[str, Span]]] = [[(p.name, p.span) for p in definition.parameters]]
+    for entry in entries:
+        heads.append([*heads[0], *((i.name, i.span) for i in entry.inputs)])
+        heads.append([(o.name, o.span) for o in entry.outputs if o.name is not None])
+    reported: set[int] = set()
+    for head in heads:
+        first: dict[str, Span] = {}
+        for name, span in head:
+            if name in first and span.start not in reported:
+                reported.add(span.start)
+                yield Diagnostic(
+                    "DL0206", f"`{name}` is declared twice", span, labels=(Label(first[name], "first declared here"),)
+                )
+            first.setdefault(name, span)
 
 
 def displayed(path: Path) -> str:

@@ -30,6 +30,7 @@ from dsl.elaborate.values import (
     is_static,
 )
 from dsl.ir import Initializer, Value
+from dsl.loader import library_definition
 from dsl.ops.card import AttributeValue, Card, Form, OpError
 from dsl.ops.registry import CARDS
 from dsl.ops.sugar import Sugar
@@ -100,7 +101,7 @@ class Applier:
             case RepeatLayer():
                 return self.apply(frame, self.place(frame, function, None, span), "forward", given, span)
             case _:
-                raise error("DL0209", f"{describe(function)} cannot be applied", span)
+                raise error("DL0209", f"{describe(function)} cannot be applied", span, help=hidden_function(frame, function))
 
     def _is_static_call(self, function: Overloaded, given: tuple[Given, ...]) -> bool:
         """`max(a, b)` of numbers is a number; `exp([0.0, 1.0])`, and anything with a tensor or a named argument, is the primitive."""
@@ -189,7 +190,10 @@ class Applier:
             if name in ("fan_in", "fan_out"):
                 continue
             if name not in values:
-                raise error("DL0203", f"`{function.kind}` takes {', '.join(order)}", argument.span)
+                near = suggested(name or "", order, {})
+                help = f"did you mean `{near}`?" if near else f"it takes {' and '.join(f'`{n}`' for n in order)}"
+                what = f"no argument `{name}`" if name is not None else f"{len(order)} arguments"
+                raise error("DL0203", f"`{function.kind}` has {what}", argument.place, help=help)
             if not isinstance(argument.value, int | float) or isinstance(argument.value, bool):
                 raise error("DL0401", f"`{name}` of `{function.kind}` is a number, not {describe(argument.value)}", argument.span)
             values[name] = float(argument.value)
@@ -476,9 +480,18 @@ class Applier:
         )
 
 
+def hidden_function(frame: Frame, value: object) -> str | None:
+    """A hint for a value that cannot be applied and has the name of a function."""
+    name = next((n for n, b in frame.names.items() if b.value is value), None)
+    hides = name is not None and (name in CARDS or name in STATIC_FUNCTIONS or library_definition(name) is not None)
+    return f"`{name}` was bound to it above and hides the function `{name}`; give it another name" if hides else None
+
+
 def given_twice(name: str, owner: str, first: Span, second: Span) -> SpecError:
     """The error of an argument that is given twice."""
-    return SpecError(Diagnostic("DL0205", f"`{name}` of `{owner}` is given twice", second, labels=(Label(first, "first given here"),)))
+    return SpecError(
+        Diagnostic("DL0205", f"`{name}` of `{owner}` is given twice", second, labels=(Label(first, "first given here"),))
+    )
 
 
 def _takes_lists(card: Card | Sugar) -> bool:

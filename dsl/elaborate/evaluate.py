@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.elaborate.context import Context, error, not_poison
-from dsl.elaborate.familiar import suggested
-from dsl.elaborate.frame import Frame, unknown_name
+from dsl.elaborate.frame import Frame, no_member, unknown_name
 from dsl.elaborate.statics import STATIC_FUNCTIONS
 from dsl.elaborate.values import (
     TRAINING,
@@ -288,10 +287,3 @@ class Evaluator:
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise error("DL0401", f"an index of a list is an integer, not {describe(value)}", expression.span)
         return value
-
-
-def no_member(what: str, verb: str, name: str, span: Span, known: list[str]) -> SpecError:
-    """The error for a member that is not there."""
-    near = suggested(name, known, {})
-    listed = f"it {verb} {', '.join(f'`{k}`' for k in known)}"
-    return error("DL0207", f"{what} {verb} no `{name}`", span, help=f"did you mean `{near}`?" if near else listed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dsl import syntax
 from dsl.build import Builder
@@ -188,7 +189,9 @@ class Executor:
             if not isinstance(size, int) or isinstance(size, bool):
                 raise error("DL0417", f"a size in a type is an integer, not {describe(size)}", item.span)
             if size < 1:
-                raise error("DL0402", f"a size is at least 1, and `{' '.join(item.span.text.split())}` is {size}", item.span)
+                shown = " ".join(item.span.text.split())
+                found = f"not {size}" if shown == str(size) else f"and `{shown}` is {size}"
+                raise error("DL0402", f"a size is at least 1, {found}", item.span)
             shape.append(size)
         return TensorType(dtype, tuple(shape))
 
@@ -301,12 +304,27 @@ class Executor:
             elif left is None or right is None:
                 frame.one_sided[name] = span
             elif isinstance(left.value, Tensor) or isinstance(right.value, Tensor):
-                value = self.context.operators.primitive(frame, "if_training", [left.value, right.value], span)
+                value = self._either(frame, name, left, right, span)
                 frame.graph.set_name(value.value, name)
                 merged[name] = Binding(value, left.span, watched=True)
             else:
                 merged[name] = left if left.value == right.value else Binding(POISON, span, read=True)
         return merged
+
+    def _either(self, frame: Frame, name: str, left: Binding, right: Binding, span: Span) -> Tensor:
+        """What a name is after `if training`: the one value in training, the other otherwise."""
+        try:
+            return self.context.operators.primitive(frame, "if_training", [left.value, right.value], span)
+        except SpecError as problem:
+            places = (Label(left.span, "in training"), Label(right.span, "otherwise"))
+            found = [frame.type(b.value) if isinstance(b.value, Tensor) else describe(b.value) for b in (left, right)]
+            message = f"`{name}` is {found[0]} in training and {found[1]} otherwise"
+            raise SpecError(
+                [
+                    replace(d, message=message, text="both branches bind it to one type", labels=places, notes=())
+                    for d in problem.diagnostics
+                ]
+            ) from None
 
     def _for(self, statement: syntax.Statement, frame: Frame) -> None:
         assert isinstance(statement, syntax.For)
@@ -363,7 +381,7 @@ class Executor:
         if statement.message is None:
             return " ".join(statement.condition.span.text.split())
         value = self.context.evaluate(frame, statement.message)
-        return value if isinstance(value, str) else describe(value)
+        return " ".join(value.split()) if isinstance(value, str) else describe(value)
 
     # --- constants of a file ---
 

@@ -134,6 +134,13 @@ def unknown_name(name: str, span: Span, candidates: list[str]) -> SpecError:
     return SpecError(Diagnostic("DL0201", f"`{name}` is not defined", span, help=f"did you mean `{near}`?" if near else None))
 
 
+def no_member(what: str, verb: str, name: str, span: Span, known: list[str]) -> SpecError:
+    """The error for a member that is not there."""
+    near = suggested(name, known, {})
+    listed = f"it {verb} {', '.join(f'`{k}`' for k in known)}"
+    return SpecError(Diagnostic("DL0207", f"{what} {verb} no `{name}`", span, help=f"did you mean `{near}`?" if near else listed))
+
+
 def poison(frame: Frame, name: str, span: Span) -> None:
     frame.names[name] = Binding(POISON, span, read=True)
 

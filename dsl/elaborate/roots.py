@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
 from dsl import syntax
 from dsl.diagnostics import did_you_mean
 from dsl.dims import Dim, Expr, symbol
 from dsl.elaborate.context import Context, error
-from dsl.elaborate.frame import Frame, tensor
+from dsl.elaborate.frame import Frame, no_member, snake_case, tensor
 from dsl.elaborate.instantiate import axis_names, plain_static
 from dsl.elaborate.signature import required_multiples
 from dsl.elaborate.values import (
@@ -114,6 +117,10 @@ class Roots:
 
     def member(self, frame: Frame, instance: Instance, name: str, expression: syntax.Member) -> object:
         """A parameter of an applied layer, or a layer in it."""
+        if not instance.graphs and isinstance(instance.layer, Layer):
+            declared = list(declared_members(instance.layer.type.definition))
+            if name not in declared:
+                raise no_member(f"`{instance.name}`", "has", name, expression.name_span, declared)
         if not instance.graphs:
             raise error(
                 "DL0518", f"`{instance.name}` has not been applied yet, so the shape of its parameters is not known", expression.span,
@@ -137,3 +144,25 @@ class Roots:
             expression.name_span,
             help=f"did you mean `{near}`?" if near else f"it has {', '.join(dict.fromkeys(known)) or 'none'}",
         )
+
+
+def declared_members(definition: syntax.Module) -> Iterator[str]:
+    """The entry points of a module and what its statements declare: parameters, layers, and labelled stages."""
+    yield from (e.name for e in definition.entries)
+    todo: list[object] = [definition.body, *(e.body for e in definition.entries)]
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, tuple):
+            todo.extend(node)
+        elif is_dataclass(node):
+            if isinstance(node, syntax.TensorDecl | syntax.LayerDecl):
+                yield node.name
+            elif isinstance(node, syntax.Stage) and node.label is not None:
+                yield node.label
+            elif (
+                isinstance(node, syntax.Stage)
+                and isinstance(node.target, syntax.Call)
+                and isinstance(node.target.function, syntax.Name)
+            ):
+                yield snake_case(node.target.function.id)
+            todo.extend(getattr(node, f.name) for f in fields(node))
