@@ -16,6 +16,7 @@ import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
 from backends.jax_init import Branch, InitWriter
+from backends.jax_merge import Written, groups_of, known_of
 from backends.jax_module import ModuleFunction, facts_of_all, write_function
 from backends.jax_rows import ROWS
 from backends.python import Body
@@ -61,7 +62,9 @@ class FileWriter:
         self.facts = facts_of_all(list(program.entries.values()))
         self.x64 = needs_x64(program)
         self.stateful = any(not p.trained for p in program.parameters().values())
-        self._functions: dict[int, str] = {}
+        self.graphs = list({id(g): g for root in program.entries.values() for g in root.callees()}.values())
+        self._functions: dict[int, tuple[str, tuple[str, ...]]] = {}
+        self._used: dict[str, None] = {}
         self._texts: dict[tuple[str, tuple[str, ...], str], str] = {}
         self._copied: dict[str, None] = {}
         self._tables: dict[str, tuple[str, list[Line]]] = {}
@@ -104,23 +107,34 @@ class FileWriter:
             self._tables[key] = (self.names.new(found), [Line(0, f"{found} = {self.copied('table')}("), *lines])
         return self._tables[key][0]
 
-    def function(self, graph: Graph, wanted: str) -> str:
-        """The name of the function of a graph; graphs with the same text share one."""
+    def function(self, graph: Graph, wanted: str) -> tuple[str, tuple[str, ...]]:
+        """The function of a graph: its name, and keywords for the numbers in which it differs from others that share it."""
         if id(graph) not in self._functions:
-            arguments, lines = write_function(self, graph)
-            body = rendered([*docstring(about(graph), 1), *lines])
-            key = (snake_case(wanted), arguments, body)
-            if key not in self._texts:
-                self._texts[key] = self.names.new(snake_case(wanted))
-            self._functions[id(graph)] = self._texts[key]
-        return self._functions[id(graph)]
+            self._define([g for g in self.graphs if family(g) == family(graph)] if graph.kind != "body" else [graph], wanted)
+        name, keywords = self._functions[id(graph)]
+        self._used[name] = None
+        return name, keywords
+
+    def _define(self, graphs: list[Graph], wanted: str) -> None:
+        """Write functions for graphs of one definition, as few as will do."""
+        written = []
+        for graph in graphs:
+            arguments, lines, names = write_function(self, graph)
+            written.append(Written(known_of(graph), arguments, tuple(lines), names))
+        for merged, members in groups_of(written):
+            body = rendered([*docstring(about(graphs[members[0]]), 1), *merged.lines])
+            key = (snake_case(wanted), merged.arguments, body)
+            name = self._texts.get(key) or self.names.new(snake_case(wanted))
+            self._texts[key] = name
+            for member, keywords in zip(members, merged.keywords(), strict=True):
+                self._functions[id(graphs[member])] = name, keywords
 
     # --- the parts of the file ---
 
     def text(self) -> str:
         """The whole file."""
         roots = [self._entry(entry, graph) for entry, graph in self.program.entries.items()]
-        modules = [definition(name, arguments) + body for (_, arguments, body), name in self._texts.items()]
+        modules = [definition(name, arguments) + body for (_, arguments, body), name in self._texts.items() if name in self._used]
         inits = self._inits()
         named = self._named()
         tables = [rendered(lines) for _, lines in self._tables.values()]
@@ -147,16 +161,17 @@ class FileWriter:
         results = ", ".join(graph.outputs)
         returned = f"{f'({results})' if ',' in results else results}, state" if self.facts[id(graph)].state else results
         made = "params, state" if self.stateful else "params"
-        described = about(graph)
-        mode = '`training` is a Python bool: jax.jit(..., static_argnames="training").'
-        wide = ['Needs float64: call jax.config.update("jax_enable_x64", True) first.'] if self.x64 else []
-        return "\n".join([
-            f"{self.program.name} in JAX, generated{source} by {by}.", "", *([described, ""] if described else []),
-            f"{made} = init(jax.random.key(0))", f"{returned} = {first}({arguments})", "", mode, *wide,
-        ])  # fmt: skip
+        paragraphs = [
+            f"{self.program.name} in JAX, generated{source} by {by}.",
+            about(graph),
+            f"Call {made} = init(jax.random.key(0)), then {returned} = {first}({arguments}).",
+            'The argument `training` is a Python bool: jax.jit(..., static_argnames="training").',
+            "Needs float64: call jax.config.update('jax_enable_x64', True) first." if self.x64 else "",
+        ]
+        return "\n\n".join(p for p in paragraphs if p)
 
     def _entry(self, entry: str, graph: Graph) -> str:
-        arguments, lines = write_function(self, graph, root=True, first=self._checks(graph))
+        arguments, lines, _ = write_function(self, graph, root=True, first=self._checks(graph))
         doc = about(graph) if entry != "forward" else f"The outputs of the model: {', '.join(graph.outputs)}."
         return definition(self.entries[entry], arguments) + rendered([*docstring(doc, 1), *lines])
 
@@ -167,17 +182,19 @@ class FileWriter:
         tree = Branch(self.program.name)
         for graph in self.program.entries.values():
             tree.grow(graph)
-        writer = InitWriter(self.names, self.copied, self.dtype, self.x64)
+        writer = InitWriter(tree, self.names, self.copied, self.dtype, self.x64)
         if not self.stateful:
             doc = docstring("The initial parameters, drawn with `key`.", 1)
             lines, _ = writer.statements(tree, True)
             return [*writer.texts(), definition("init", ("key",)) + rendered([*doc, *lines])]
         doc = docstring("The initial parameters, drawn with `key`, and the initial state.", 1)
-        params, draws = writer.function(tree, True, "init_params")
-        state, also = writer.function(tree, False, "init_state")
+        draws, also = writer.whole(tree, True, "init_params"), writer.whole(tree, False, "init_state")
         keys = ("keys[0]", "keys[1]") if draws and also else ("key", "key")
         lines = [Line(1, "keys = random.split(key)")] if draws and also else []
-        made = [f"{name}({key if takes else ''})" for name, key, takes in ((params, keys[0], draws), (state, keys[1], also))]
+        made = [
+            f"{name}({key if takes else ''})"
+            for name, key, takes in (("init_params", keys[0], draws), ("init_state", keys[1], also))
+        ]
         lines.append(Line(1, f"return {', '.join(made)}"))
         return [*writer.texts(), definition("init", ("key",)) + rendered([*doc, *lines])]
 
@@ -201,6 +218,11 @@ class FileWriter:
             definition("to_named", ("*trees",)) + rendered([*to_doc, *to]),
             *helpers,
         ]
+
+
+def family(graph: Graph) -> tuple[str, str, str, bool]:
+    """Graphs that may share a function have this in common."""
+    return graph.definition, graph.entry, graph.kind, graph.library
 
 
 class Checks:
@@ -235,9 +257,9 @@ _DTYPES = {
 
 
 def about(graph: Graph) -> str:
-    """The comment above the definition in the spec, its last paragraph, in lines of the generated file."""
+    """The comment above the definition in the spec, its last paragraph."""
     paragraphs = [p for p in re.split(r"\n\s*\n", graph.doc.strip()) if p.strip()]
-    return "\n".join(textwrap.wrap(paragraphs[-1], 80)) if paragraphs else ""
+    return paragraphs[-1] if paragraphs else ""
 
 
 def definition(name: str, arguments: tuple[str, ...]) -> str:

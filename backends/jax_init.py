@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from backends.jax_merge import Written, groups_of, known_of
 from backends.writer import Expression, Line, Namespace, call, number, quoted, rendered, sequence, snake_case
 from dsl.ir import Graph, Parameter
 from dsl.types import DType
@@ -28,6 +29,7 @@ class Branch:
     layers: dict[str, Branch] = field(default_factory=dict)
     copies: dict[str, dict[tuple[int, int], Branch]] = field(default_factory=dict)
     order: dict[str, None] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
 
     def holds(self, trained: bool) -> bool:
         """Whether there is a tensor of that kind in it."""
@@ -57,6 +59,7 @@ class Branch:
             if target.child is None:
                 continue
             made = Branch(target.child if target.graph.kind == "body" else target.graph.definition, target.graph.library)
+            made.known = known_of(target.graph)
             self.order.setdefault(target.child)
             if target.count is None:
                 self.layers.setdefault(target.child, made).grow(target.graph)
@@ -84,22 +87,49 @@ def is_stacked(runs: list[tuple[int, int]]) -> bool:
 class InitWriter:
     """Writes `init` and what it calls. `copied` notes the use of a function of jax_layers.py; `dtype` spells element types."""
 
-    def __init__(self, names: Namespace, copied: Callable[[str], str], dtype: Callable[[DType], str], x64: bool) -> None:
+    def __init__(
+        self, tree: Branch, names: Namespace, copied: Callable[[str], str], dtype: Callable[[DType], str], x64: bool
+    ) -> None:
         self.names = names
-        self.functions: dict[str, str] = {}
         self.copied = copied
         self.dtype = dtype
         self.x64 = x64
+        self._families: dict[str, list[Branch]] = {}
+        self._made: dict[tuple[int, bool], tuple[str, bool, tuple[str, ...]]] = {}
+        self._texts: dict[str, str] = {}
         self._drawn = 0
         self._total = 0
+        self._collect(tree)
 
-    def function(self, branch: Branch, trained: bool, name: str | None = None) -> tuple[str, bool]:
-        """The name of a function that makes the tensors of a branch, and whether it takes a key."""
-        lines, draws = self.statements(branch, trained)
-        text = f"({'key' if draws else ''}):\n{rendered(lines)}"
-        if text not in self.functions:
-            self.functions[text] = name or self.names.new(f"init_{snake_case(branch.definition)}{'' if trained else '_state'}")
-        return self.functions[text], draws
+    def _collect(self, branch: Branch) -> None:
+        for below in branch.branches():
+            self._collect(below)
+        self._families.setdefault(branch.definition, []).append(branch)
+
+    def whole(self, tree: Branch, trained: bool, name: str) -> bool:
+        """Write the function `name` for all of the tree; whether it takes a key."""
+        lines, draws = self.statements(tree, trained)
+        self._texts[name] = f"({'key' if draws else ''}):\n{rendered(lines)}"
+        return draws
+
+    def function(self, branch: Branch, trained: bool) -> tuple[str, bool, tuple[str, ...]]:
+        """The function that makes the tensors of a branch: its name, whether it takes a key, and keywords for numbers."""
+        if (id(branch), trained) not in self._made:
+            self._define([b for b in self._families[branch.definition] if b.holds(trained)], trained)
+        return self._made[id(branch), trained]
+
+    def _define(self, branches: list[Branch], trained: bool) -> None:
+        written = []
+        for branch in branches:
+            lines, draws = self.statements(branch, trained)
+            arguments = ("key",) if draws else ()
+            written.append(Written(branch.known, arguments, tuple(lines), Namespace(("key", "keys"), outer=self.names)))
+        for merged, members in groups_of(written):
+            first = branches[members[0]]
+            name = self.names.new(f"init_{snake_case(first.definition)}{'' if trained else '_state'}")
+            self._texts[name] = f"({', '.join(merged.arguments)}):\n{rendered(merged.lines)}"
+            for member, keywords in zip(members, merged.keywords(), strict=True):
+                self._made[id(branches[member]), trained] = name, "key" in merged.arguments, keywords
 
     def statements(self, branch: Branch, trained: bool) -> tuple[list[Line], bool]:
         """What makes and returns the tensors of a branch, and whether that takes a key."""
@@ -114,7 +144,7 @@ class InitWriter:
         return lines, drawn > 0
 
     def texts(self) -> list[str]:
-        return [f"def {name}{text}" for text, name in self.functions.items()]
+        return [f"def {name}{text}" for name, text in self._texts.items()]
 
     def _key(self) -> str:
         self._drawn += 1
@@ -138,42 +168,46 @@ class InitWriter:
     def _layer(self, name: str, layer: Branch, trained: bool, indent: int) -> list[Line]:
         if layer.library and not layer.order:
             return [Line(indent, f"{quoted(name)}: {{"), *self._entries(layer, trained, indent + 1), Line(indent, "},")]
-        return [Line(indent, f"{quoted(name)}: ", self._made(layer, trained), ",")]
+        return [Line(indent, f"{quoted(name)}: ", self._call(layer, trained), ",")]
 
-    def _made(self, branch: Branch, trained: bool) -> Expression:
-        function, draws = self.function(branch, trained)
-        return call(function, *([self._key()] if draws else []))
+    def _call(self, branch: Branch, trained: bool) -> Expression:
+        function, draws, keywords = self.function(branch, trained)
+        return call(function, *([self._key()] if draws else []), *keywords)
 
     def _copies(self, name: str, runs: dict[tuple[int, int], Branch], trained: bool, indent: int) -> list[Line]:
         if not any(run.holds(trained) for run in runs.values()):
             return []
-        listed = not is_stacked(list(runs))
-        if listed and len(runs) == 1:
-            (((_, count), branch),) = runs.items()
-            items = self._several(branch, trained, count)
-            return [Line(indent, f"{quoted(name)}: ", Expression(f"[{items}]"), ",")]
-        lines = [Line(indent, f"{quoted(name)}: {'[' if listed else '{'}")]
-        for (start, count), branch in sorted(runs.items(), key=lambda run: run[0]):
-            if listed:
-                made = self._made(branch, trained) if count == 1 else Expression(f"*({self._several(branch, trained, count)})")
-                lines.append(Line(indent + 1, "", made, ","))
-            elif count > LONGEST_LOOP:
+        ordered = sorted(runs.items(), key=lambda run: run[0])
+        if not is_stacked(list(runs)):
+            return self._list(name, [(branch, count) for (_, count), branch in ordered], trained, indent)
+        lines = [Line(indent, f"{quoted(name)}: {{")]
+        for (start, count), branch in ordered:
+            if count > LONGEST_LOOP:
                 lines.append(Line(indent + 1, f'"{start}:{start + count}": ', self._stacked(branch, trained, count), ","))
             else:
-                lines += [Line(indent + 1, f'"{i}": ', self._made(branch, trained), ",") for i in range(start, start + count)]
-        return [*lines, Line(indent, "]," if listed else "},")]
+                lines += [Line(indent + 1, f'"{i}": ', self._call(branch, trained), ",") for i in range(start, start + count)]
+        return [*lines, Line(indent, "},")]
 
-    def _several(self, branch: Branch, trained: bool, count: int) -> str:
-        function, draws = self.function(branch, trained)
-        if not draws:
-            return f"{function}() for _ in range({count})"
-        return f"{function}(k) for k in random.split({self._key()}, {count})"
+    def _list(self, name: str, runs: list[tuple[Branch, int]], trained: bool, indent: int) -> list[Line]:
+        """A list of copies, each run of which is made by one function."""
+        lines = []
+        for branch, count in runs:
+            function, draws, keywords = self.function(branch, trained)
+            if draws and count > 1:
+                several = call(self.copied("copies"), function, self._key(), str(count), *keywords)
+                if len(runs) == 1:
+                    return [Line(indent, f"{quoted(name)}: ", several, ",")]
+                lines.append(Line(indent + 1, "*", several, ","))
+            else:
+                arguments = [self._key()] if draws else []
+                lines += [Line(indent + 1, "", call(function, *arguments, *keywords), ",")] * count
+        return [Line(indent, f"{quoted(name)}: ["), *lines, Line(indent, "],")]
 
     def _stacked(self, branch: Branch, trained: bool, count: int) -> Expression:
-        function, draws = self.function(branch, trained)
-        if not draws:
-            return call(f"jax.vmap(lambda _: {function}())", f"jnp.arange({count})")
-        return call(f"jax.vmap({function})", f"random.split({self._key()}, {count})")
+        function, draws, keywords = self.function(branch, trained)
+        if draws:
+            return call(self.copied("stacked_copies"), function, self._key(), str(count), *keywords)
+        return call(self.copied("stacked_alike"), call(function, *keywords), str(count))
 
     def _kernel(self, parameter: Parameter) -> Expression:
         """The weight of a convolution; where each element is drawn alike, only the shape matters."""

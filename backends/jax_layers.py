@@ -322,6 +322,21 @@ def nested(like, tensors):
     return jax.tree_util.tree_map_with_path(take, like)
 
 
+def copies(make, key, count, **numbers):
+    """What `make` gives for each of `count` keys."""
+    return [make(k, **numbers) for k in random.split(key, count)]
+
+
+def stacked_copies(make, key, count, **numbers):
+    """What `make` gives for each of `count` keys, stacked along a new first axis."""
+    return jax.vmap(lambda k: make(k, **numbers))(random.split(key, count))
+
+
+def stacked_alike(tree, count):
+    """`count` copies of the arrays of a tree, stacked along a new first axis."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), tree)
+
+
 def hwio(weight):
     """The weight of a convolution from [out, in, *kernel] to [*kernel, in, out]."""
     return jnp.moveaxis(weight, (0, 1), (-1, -2))

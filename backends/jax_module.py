@@ -65,7 +65,7 @@ class File(Protocol):
     names: Namespace
     facts: dict[int, Facts]
 
-    def function(self, graph: Graph, wanted: str) -> str: ...
+    def function(self, graph: Graph, wanted: str) -> tuple[str, tuple[str, ...]]: ...
     def copied(self, function: str) -> str: ...
     def dtype(self, dtype: DType) -> str: ...
     def table(self, value: np.ndarray, dtype: DType, name: str, taken: Namespace) -> str: ...
@@ -179,8 +179,8 @@ class ModuleFunction:
         if callee.kind == "module" and callee.library and callee.definition in LAYERS:
             given = [Expression(text) for text in owned]
             return LAYERS[callee.definition](body, callee, given if facts.params else [Expression("{}"), *given], operands)
-        name = self.file.function(callee, child if callee.kind == "body" and child is not None else callee.definition)
-        return call(name, *owned, *operands, *(["training"] if facts.training else []), *([key] if key else []))
+        name, keywords = self.file.function(callee, child if callee.kind == "body" and child is not None else callee.definition)
+        return call(name, *owned, *operands, *(["training"] if facts.training else []), *([key] if key else []), *keywords)
 
     def state_of(self, node: Node) -> str:
         """Where the new state of a layer goes."""
@@ -333,8 +333,8 @@ def write_function(
     *,
     root: bool = False,
     first: Callable[[Body, ModuleFunction], None] | None = None,
-) -> tuple[tuple[str, ...], list[Line]]:
-    """The arguments as they stand in the signature, and the statements."""
+) -> tuple[tuple[str, ...], list[Line], Namespace]:
+    """The arguments as they stand in the signature, the statements, and the names in use."""
     function = ModuleFunction(file, graph)
     facts = function.own
     names = Namespace(("params", "state", "training", "key", "keys"), outer=file.names)
@@ -355,7 +355,7 @@ def write_function(
         split = "random.split" if facts.always else function.copied("split_key")
         body.statement("keys = ", call(split, "key", str(function.draws)))
     body.write(lambda b: _finish(b, facts.state, root))
-    return signature, body.lines
+    return signature, body.lines, names
 
 
 def _finish(body: Body, state: bool, root: bool) -> None:
