@@ -13,6 +13,7 @@ from dsl import yaml_expressions as read
 from dsl.build_tree import check_hyper_parameters, check_inputs, no_entry
 from dsl.depth import too_deep
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.parse import collector_paused
 from dsl.read_source import refuse_characters
 from dsl.source import Source, Span
 from dsl.syntax import (
@@ -78,6 +79,11 @@ _T = TypeVar("_T")
 def load_yaml(source: Source) -> File:
     """The tree of a YAML spec. SpecError carries all errors found."""
     refuse_characters(source)
+    with collector_paused():
+        return _load(source)
+
+
+def _load(source: Source) -> File:
     root = read_nodes(source)
     if root is None or (isinstance(root, YamlScalar) and not root.text):
         return File((), source)
@@ -183,16 +189,10 @@ class _Loader:
         outputs = node.get("outputs")
         results = () if outputs is None else self.outputs(outputs)
         body = self.statements(self.needed(node, "graph"))
-        if results and not _returns(body):
-            body = (*body, self.implied_return(results, node.span))
-        return Entry(name, inputs, results, body, place, node.span, comments)
-
-    def implied_return(self, results: tuple[Output, ...], span: Span) -> Return:
-        """A graph that returns nothing returns the outputs by their names."""
         names = [Name(output.name, output.span) for output in results if output.name is not None]
-        if len(names) < len(results):
-            raise SpecError(Diagnostic("DL0906", "the graph needs a `return`, since not every output has a name", span))
-        return Return(tuple(names), span)
+        if names and len(names) == len(results) and not _returns(body):
+            body = (*body, Return(tuple(names), node.span))  # a graph that returns nothing returns its outputs by their names
+        return Entry(name, inputs, results, body, place, node.span, comments)
 
     def parameters(self, node: YamlNode) -> tuple[Parameter, ...]:
         if isinstance(node, YamlList):

@@ -22,10 +22,10 @@ from dsl.syntax_errors import describe
 from dsl.tokens import DEFINITIONS, Token, Tokens, tokenize, tokenize_piece
 from grammar import DL_GRAMMAR
 
-__all__ = ["parse", "parse_expression", "read_source"]
+__all__ = ["collector_paused", "parse", "parse_expression", "parse_piece", "read_source"]
 
 PIECES = ("definition", "value", "expression", "pattern", "type", "parameter", "imported", "path", "for_head")
-MAX_ERRORS = 50
+MAX_ERRORS = 30
 
 
 def parse(source: Source) -> File:

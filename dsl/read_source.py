@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import unicodedata
 
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.source import Source, Span
@@ -17,8 +18,8 @@ MAX_BYTES = 10 * 1024 * 1024
 CANNOT_READ = 4
 """The exit code of a file that cannot be read."""
 
-_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that change the direction in which a text is shown."""
+_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, halves of surrogate pairs, and characters that change the direction in which a text is shown."""
 
 
 def read_source(path: str) -> Source:
@@ -37,7 +38,7 @@ def refuse_characters(source: Source) -> None:
     span = Span(source, match.start(), match.end())
     if match[0] == "\x00":
         raise SpecError(Diagnostic("DL0003", "the text has a NUL byte: it is no spec", span))
-    if match[0] < "\xa0":
+    if unicodedata.category(match[0]) in ("Cc", "Cs"):
         raise SpecError(Diagnostic("DL0003", f"the control character {character_name(match[0])} is not allowed", span))
     message = f"{character_name(match[0])} is refused: it makes a text look other than it reads"
     raise SpecError(Diagnostic("DL0006", message, span, help="delete the character; in a string write it as `\\u{...}`"))

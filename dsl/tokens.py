@@ -172,6 +172,7 @@ class _Tokenizer:
 
     def piece(self) -> Tokens:
         self.is_piece = True
+        self.keeper.statement = self.offset
         outermost = Token("LPAR", "(", self.source, self.offset, self.offset)
         self.open.append(outermost)
         self._read()

@@ -10,9 +10,10 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.parse import parse_piece
 from dsl.source import Source, Span
 from dsl.syntax import Argument, Expr, ImportedName, ListExpr, Name, Parameter, Pattern, TupleExpr, TypeExpr
-from dsl.tokens import tokenize_piece
+from dsl.tokens import KEYWORDS, tokenize_piece
 from dsl.yaml_nodes import YamlList, YamlMapping, YamlNode, YamlScalar
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _AMBIGUOUS = (
     (re.compile(r"(?i:yes|on)\Z|True\Z|TRUE\Z"), "true"),
     (re.compile(r"(?i:no|off)\Z|False\Z|FALSE\Z"), "false"),
@@ -79,6 +80,9 @@ def type_(node: YamlNode) -> TypeExpr:
 
 def pattern(scalar: YamlScalar) -> Pattern:
     """The names that a statement binds."""
+    if _NAME.match(scalar.text) and scalar.text not in KEYWORDS:  # most of them
+        refuse_ambiguous(scalar)
+        return Name(scalar.text, Span(scalar.span.source, scalar.places[0], scalar.places[-1]))
     return cast(Pattern, _piece("pattern", scalar))
 
 

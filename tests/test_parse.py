@@ -11,7 +11,7 @@ import pytest
 
 from dsl import syntax
 from dsl.diagnostics import SpecError
-from dsl.lalr import make_tables
+from dsl.lalr import load_tables, make_tables
 from dsl.parse import PIECES, parse, parse_expression, read_source
 from dsl.print_expression import print_expression
 from dsl.source import Source
@@ -59,6 +59,20 @@ def code_of(text: str) -> str:
 
 def test_the_grammar_has_no_conflicts() -> None:
     make_tables(DL_GRAMMAR, PIECES, strict=True)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "[[], [], [[1]], {}]", "\0"])
+def test_a_cache_that_cannot_be_used_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fresh = load_tables.__wrapped__(DL_GRAMMAR, PIECES)
+    (kept,) = (tmp_path / "dslc").iterdir()
+    assert load_tables.__wrapped__(DL_GRAMMAR, PIECES) == fresh
+    if content is None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(kept))  # a file, in which no directory can be made
+    else:
+        kept.write_text(content)
+    made = load_tables.__wrapped__(DL_GRAMMAR, PIECES)
+    assert (made.rules, len(made.actions)) == (fresh.rules, len(fresh.actions))
 
 
 # --- expressions ------------------------------------------------------------------------------------------------------------------
