@@ -45,7 +45,7 @@ class Builder:
         types = tuple([self.graph.type(v) for v in operands])
         if card.operands and not card.operands[0].variadic:
             check_dtypes(card, types)
-        canonical = self._canonical(card, types, attributes) if card.attributes else {}
+        canonical = canonical_attributes(card, types, attributes, self.float_type) if card.attributes else {}
         try:
             inferred = card.infer(types, canonical)
         except TypeMismatch as mismatch:
@@ -55,14 +55,6 @@ class Builder:
             check_size(type_)
         node = self.graph.add(op, operands, canonical, results, spans=self.spans)
         return [Value(node.id, i) for i in range(len(results))]
-
-    def _canonical(
-        self, card: Card, types: tuple[TensorType, ...], given: Mapping[str, AttributeValue]
-    ) -> dict[str, AttributeValue]:
-        values = checked_attributes(card, types, given)
-        if "dtype" in values and values["dtype"] is None:
-            values["dtype"] = self.float_type
-        return card.normalize(types, values) if card.normalize else values
 
     def constant(self, value: np.ndarray) -> Value:
         return self.build("const", (), value=value)
@@ -119,6 +111,16 @@ def check_dtypes(card: Card, types: tuple[TensorType, ...]) -> None:
 
 def _article(word: str) -> str:
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
+def canonical_attributes(
+    card: Card, types: tuple[TensorType, ...], given: Mapping[str, AttributeValue], float_type: DType = DType.F32
+) -> dict[str, AttributeValue]:
+    """The attributes as the graph holds them: checked, with the model's floating type where no dtype is given, and in normal form."""
+    values = checked_attributes(card, types, given)
+    if "dtype" in values and values["dtype"] is None:
+        values["dtype"] = float_type
+    return card.normalize(types, values) if card.normalize else values
 
 
 def checked_attributes(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsl.build import checked_attributes
+from dsl.build import canonical_attributes
 from dsl.dims import format_dim, symbol
 from dsl.ops.card import AttributeValue, Card, Example, OpError
 from dsl.ops.numpy_types import array_dtype, computed
@@ -29,7 +29,7 @@ def type_of(array: np.ndarray) -> TensorType:
 def infer(name: str, *types: TensorType, **attributes: AttributeValue) -> tuple[TensorType, ...]:
     """The result types of a primitive, with attributes as a spec would give them."""
     found = card(name)
-    inferred = found.infer(types, checked_attributes(found, types, attributes))
+    inferred = found.infer(types, canonical_attributes(found, types, attributes))
     return inferred if isinstance(inferred, tuple) else (inferred,)
 
 
@@ -38,7 +38,7 @@ def apply_all(name: str, *operands: object, **attributes: AttributeValue) -> tup
     found = card(name)
     arrays = [np.asarray(x) for x in operands]
     types = tuple(type_of(x) for x in arrays)
-    canonical = checked_attributes(found, types, attributes)
+    canonical = canonical_attributes(found, types, attributes)
     rng = {"rng": np.random.default_rng(0)} if found.random else {}
     results = found.reference(*arrays, **canonical, **rng)
     results = results if isinstance(results, tuple) else (results,)
@@ -239,7 +239,7 @@ def test_matmul_is_that_of_torch(a: tuple[int, ...], b: tuple[int, ...]) -> None
 )
 def test_einsum_patterns(pattern: str, compact: str, shapes: list[tuple[int, ...]]) -> None:
     xs = [floats(*shape) for shape in shapes]
-    assert checked_attributes(card("einsum"), tuple(map(type_of, xs)), {"pattern": pattern})["pattern"] == compact
+    assert canonical_attributes(card("einsum"), tuple(map(type_of, xs)), {"pattern": pattern})["pattern"] == compact
     expected = torch.einsum(compact, *map(torch.from_numpy, xs))
     np.testing.assert_allclose(apply("einsum", *xs, pattern=pattern), expected.numpy(), rtol=1e-12)
 
