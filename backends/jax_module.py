@@ -106,7 +106,8 @@ class ModuleFunction:
         self.file = file
         self.graph = graph
         self.own = file.facts[id(graph)]
-        drawing = [n.id for n in graph if schedule(graph).modes.get(n.id) and self._draws(n)]
+        modes = schedule(graph).modes
+        drawing = [n.id for n in graph if modes.get(n.id) and self._draws(n)]
         self._keys = {node_id: i for i, node_id in enumerate(drawing)}
         self._split: dict[int, str] = {}
 
