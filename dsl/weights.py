@@ -93,7 +93,7 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
     (unless `allow_nan`); or because the file is none that can be read.
     """
     parameters = program.parameters()
-    stored = _stored(path)
+    stored = {name: found for name, found in _stored(path).items() if not _counts_batches(name, parameters)}
     problems = [*_names(path, parameters, stored), *_types(path, parameters, stored)]
     if problems:
         raise SpecError(problems)
@@ -198,6 +198,12 @@ def _array(path: str | Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------------------
+
+
+def _counts_batches(name: str, parameters: Mapping[str, Parameter]) -> bool:
+    """Whether it is the counter that PyTorch's batch norms keep beside their statistics and that nothing computes with."""
+    owner, dot, last = name.rpartition(".")
+    return last == "num_batches_tracked" and f"{owner}{dot}running_mean" in parameters and name not in parameters
 
 
 def _names(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:

@@ -176,6 +176,17 @@ def test_everything_that_does_not_fit_is_said_at_once(tmp_path: Path) -> None:
     }
 
 
+def test_the_counter_of_pytorchs_batch_norm_is_no_tensor_of_the_model(tmp_path: Path) -> None:
+    zeros = parameter("constant", (2,), value=0.0)
+    net = program({"bn.running_mean": zeros, "bn.running_var": zeros})
+    given = {"bn.running_mean": np.zeros(2, "f"), "bn.running_var": np.ones(2, "f")}
+    save_weights(tmp_path / "w.safetensors", {**given, "bn.num_batches_tracked": np.array(5)})
+    assert set(load_weights(tmp_path / "w.safetensors", net)) == set(given)
+    save_weights(tmp_path / "w.safetensors", {**given, "other.num_batches_tracked": np.array(5)})
+    with pytest.raises(SpecError, match="DL0805"):
+        load_weights(tmp_path / "w.safetensors", net)
+
+
 def test_nan_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
     weights = initial_weights(NET)
     weights["fc.bias"][1] = np.nan
