@@ -26,7 +26,7 @@ from dsl.ir import Constraint, Graph, Initializer, Parameter, Program, Value
 from dsl.ops.registry import CARDS
 from dsl.source import Source
 from dsl.types import DType, TensorType
-from tests.op_cases import CASES, Case, floats, ints, one_op, program
+from tests.op_cases import CASES, IMAGE, Case, floats, ints, one_op, program
 
 OPTIONS = EmitOptions(source="specs/some.dl", version="0.1.0")
 
