@@ -159,10 +159,9 @@ def _pad(body: Body, node: Node, xs: Operands) -> Expression:
         value = node.attributes["value"]
         filling = None if value == 0 else body.static(value)
         return call("F.pad", x, _reversed(body, widths[first:]), value=filling)
-    spatial = len(widths) - first
-    if spatial <= 3 and len(widths) - 2 <= spatial:
-        shown = widths[max(len(widths) - 3, 1) :] if spatial < len(widths) - 2 else widths[first:]
-        return call("F.pad", x, _reversed(body, shown), mode=quoted("reflect" if mode == "reflect" else "replicate"))
+    count = max(len(widths) - first, len(widths) - 2)
+    if count <= 3 and count < len(widths) and node.type.dtype.is_float:
+        return call("F.pad", x, _reversed(body, widths[-count:]), mode=quoted("reflect" if mode == "reflect" else "replicate"))
     return _padded_by_index(body, node, x, widths, mode)
 
 
