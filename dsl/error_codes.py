@@ -449,6 +449,11 @@ CODES: dict[str, Code] = {
         "The model has more parameters than the limit, which protects against a slip of the finger before memory is asked "
         "for. `--max-parameters` raises it.",
     ),
+    "DL0606": Code(
+        "a tensor is too large",
+        "The sizes of this tensor multiply to more elements than 64 bits can count the bytes of. Sizes are computed "
+        "exactly, so nothing wraps around; one of them is most likely a mistake.",
+    ),
     "DL0701": Code(
         "no such backend",
         "`dslc targets` lists the backends. Others come with packages that register one under the entry point `dslc.backends`.",
@@ -630,5 +635,11 @@ CODES: dict[str, Code] = {
     "DL1004": Code(
         "an input is never used",
         "Nothing that the model returns depends on this input.",
+    ),
+    "DL1005": Code(
+        "a definition is never used",
+        "Modules and functions are checked on the sizes that they are used with. Nothing in this file uses this one, so "
+        "nothing has looked into it beyond its syntax. A file that only offers definitions to others has no `model` and "
+        "gets no such warning.",
     ),
 }

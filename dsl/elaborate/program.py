@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -85,6 +87,7 @@ def elaborate(
     errors.extend(_others(context, unit, definition))
     if errors:
         raise SpecError(unique(errors))
+    _warn_unused(context, unit)
     count = count_parameters(entries.values())
     if count > max_parameters:
         raise error(
@@ -94,6 +97,17 @@ def elaborate(
             help=f"the limit is {max_parameters:,}; `--max-parameters` sets it",
         )
     return Elaborated(Program(definition.name, entries), unique(context.warnings))
+
+
+def _warn_unused(context: Context, unit: Unit) -> None:
+    """Warn of modules and functions whose name stands only where they are defined: nothing has looked into them."""
+    if not any(d.kind == "model" for d in models(unit).values()):
+        return
+    words = Counter(re.findall(r"\w+", unit.file.source.text))
+    for d in unit.file.definitions:
+        looked_into = not isinstance(d, syntax.Function | syntax.Module) or (isinstance(d, syntax.Module) and d.kind == "model")
+        if not looked_into and words[d.name] == 1:
+            context.warn("DL1005", f"nothing in this file uses `{d.name}`, so only its syntax is checked", d.name_span)
 
 
 def _others(context: Context, unit: Unit, main: syntax.Module) -> list[Diagnostic]:
