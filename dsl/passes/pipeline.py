@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsl.diagnostics import InternalError
+from dsl.garbage import collector_paused
 from dsl.ir import Program
 from dsl.passes.cancel_reshapes import cancel_reshapes
 from dsl.passes.every_graph import Rewrite, rewrite_every_graph
@@ -44,6 +45,7 @@ PIPELINE = ("specialize", "prune", "fold_constants", "simplify", "cancel_reshape
 NAMES = tuple(dict.fromkeys(PIPELINE))
 
 
+@collector_paused()
 def optimize(
     program: Program,
     weights: Weights | None = None,
