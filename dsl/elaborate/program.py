@@ -105,8 +105,8 @@ def _warn_unused(context: Context, unit: Unit) -> None:
         return
     words = Counter(re.findall(r"\w+", unit.file.source.text))
     for d in unit.file.definitions:
-        looked_into = not isinstance(d, syntax.Function | syntax.Module) or (isinstance(d, syntax.Module) and d.kind == "model")
-        if not looked_into and words[d.name] == 1:
+        unchecked = isinstance(d, syntax.Function) or (isinstance(d, syntax.Module) and d.kind == "module")
+        if isinstance(d, syntax.Function | syntax.Module) and unchecked and words[d.name] == 1:
             context.warn("DL1005", f"nothing in this file uses `{d.name}`, so only its syntax is checked", d.name_span)
 
 
