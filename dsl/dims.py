@@ -552,6 +552,11 @@ def _format_product(factors: list[DimTree]) -> str:
 
 
 def _format_sum(parts: list[DimTree]) -> str:
+    match parts:
+        case [*others, ("mul", [("const", int(factor)), ("floordiv", whole, ("const", int(divisor)))])] if factor == -divisor:
+            rest: DimTree = others[0] if len(others) == 1 else ("add", others)
+            if rest == whole:
+                return f"{_format(rest, 1)} % {divisor}"
     text = _format(parts[0], 0)
     for part in parts[1:]:
         shown = _format(part, 0)
