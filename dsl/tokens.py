@@ -166,6 +166,8 @@ class _Tokenizer:
         self.open: list[Token] = []
         self.repeat_end: Token | None = None
         """The `)` that closed the latest `repeat(`."""
+        self.repeats: set[int] = set()
+        """Where the `(` of each `repeat(` stands."""
         self.is_piece = False
         self.broken = False
         """After brackets that do not match: nothing counts until the next definition."""
@@ -329,7 +331,7 @@ class _Tokenizer:
             else:
                 self.keeper.open_block()
         elif token.value == "(" and self.tokens and self.tokens[-1].type == "REPEAT":
-            self.repeat_end = token
+            self.repeats.add(token.start)
         self.open.append(token)
         if len(self.open) > MAX_DEPTH:
             self._break(text_errors.too_deep(token.span, MAX_DEPTH))
@@ -337,7 +339,7 @@ class _Tokenizer:
     def _close(self, token: Token, opening: Token) -> None:
         if opening.type == "LBRACE":
             self.keeper.close_block()
-        elif opening is self.repeat_end:
+        elif opening.start in self.repeats:
             self.repeat_end = token
 
     def _break(self, error: Diagnostic) -> None:
