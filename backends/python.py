@@ -387,6 +387,7 @@ class Body:
             if row is None or isinstance(row, Unsupported):
                 raise refused(self.dialect.name, node, row)
             expression = row(self, node, operands)
+        operands = [self.expressions[v] for v in node.inputs]  # the row may have given one a variable
         reads = tuple(read for o in operands for read in o.reads)
         layers = sum(o.layers for o in operands)
         owns = node.target is not None and node.target.child is not None
@@ -423,6 +424,13 @@ class Body:
         line = Line(self.indent, f"{name} = ", expression)
         self.lines.append(replace(line, comment=self._shape_comment(value)))
         return Expression(name, reads=((value.node, value.index),))
+
+    def named(self, node: Node, position: int) -> Expression:
+        """An operand of the node as a variable, for a row that writes it more than once."""
+        value = node.inputs[position]
+        if not self.expressions[value].simple:
+            self.expressions[value] = self.assign(value, self.expressions[value])
+        return self.expressions[value]
 
     def let(self, hint: str, expression: Expression) -> Expression:
         """Write an assignment of something that is no value of the graph (a key, a loop variable's start)."""

@@ -67,12 +67,19 @@ def schedule(graph: Graph) -> Schedule:
             levels[blocks[node.id]].training.append(node)
         else:
             levels[blocks[node.id]].inference.append(node)
-    inlined = frozenset(n.id for n in live if _may_inline(n) and reads.get(Value(n.id)) == 1)
+    joins = {n.id for n in live if n.op == "if_training" and modes[n.id] == BOTH}
+    sides = {v.node for n in live if n.id in joins for v in n.inputs}
+    inlined = frozenset(n.id for n in live if (_may_inline(n) or _is_side(n, sides, modes)) and reads.get(Value(n.id)) == 1)
     return Schedule(levels, updating, reads, modes, _hints(graph, live, readers), inlined)
 
 
 def _may_inline(node: Node) -> bool:
     return node.name is None and len(node.types) == 1 and node.op != "repeat"
+
+
+def _is_side(node: Node, sides: set[int], modes: dict[int, int]) -> bool:
+    """Whether the node is what an `if_training` chooses in one mode: the name goes to the choice."""
+    return node.id in sides and modes[node.id] != BOTH and len(node.types) == 1 and node.op != "repeat"
 
 
 def operands(node: Node, mode: int) -> tuple[Value, ...]:

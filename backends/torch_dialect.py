@@ -197,10 +197,9 @@ def table_lines(name: str, value: np.ndarray, dtype: DType, indent: int, device:
     moved = shaped if device is None else method(shaped, "to", device)
     if STORED[value.dtype.name] != DTYPES[dtype]:
         moved = method(moved, "to", DTYPES[dtype])
+    text = [Line(indent, f"{name} = ("), *(Line(indent + 1, f'"{chunk}"') for chunk in chunks), Line(indent, ")")]
     return [
-        Line(indent, f"{name} = ("),
-        *(Line(indent + 1, f'"{chunk}"') for chunk in chunks),
-        Line(indent, ")"),
+        *([Line(indent, f'{name} = "{digits}"')] if len(chunks) == 1 else text),
         Line(indent, f"{name} = ", made),
         Line(indent, f"{name} = ", moved),
     ]

@@ -265,7 +265,8 @@ def _topk(body: Body, node: Node, xs: Operands) -> Expression:
     k, largest = body.dim(dim(node.attributes["k"], "k")), node.attributes["largest"]
     if not body.is_read(Value(node.id, 1)):
         return method(x, "topk", k, dim=over, largest=None if largest else "False")
-    ordered = method(x, "sort", dim=over, descending="True" if largest else None, stable="True")
+    sort = method(body.named(node, 0), "sort", dim=over, descending="True" if largest else None, stable="True")
+    ordered = body.let("ordered", sort)
     return Expression(f"(t.narrow({over}, 0, {k}) for t in {ordered})")
 
 

@@ -162,18 +162,16 @@ def _pad(body: Body, node: Node, xs: Operands) -> Expression:
     count = max(len(widths) - first, len(widths) - 2)
     if count <= 3 and count < len(widths) and node.type.dtype.is_float:
         return call("F.pad", x, _reversed(body, widths[-count:]), mode=quoted("reflect" if mode == "reflect" else "replicate"))
-    return _padded_by_index(body, node, x, widths, mode)
+    return _padded_by_index(body, node, widths, mode)
 
 
 def _reversed(body: Body, widths: tuple[tuple[int, int], ...]) -> Expression:
     return sequence(body.number(w) for pair in reversed(widths) for w in pair)
 
 
-def _padded_by_index(
-    body: Body, node: Node, x: Expression, widths: tuple[tuple[int, int], ...], mode: AttributeValue
-) -> Expression:
+def _padded_by_index(body: Body, node: Node, widths: tuple[tuple[int, int], ...], mode: AttributeValue) -> Expression:
     """Where F.pad does not reach: each axis by the places that its elements come from."""
-    shape = types(body, node)[0].shape
+    shape, x = types(body, node)[0].shape, body.named(node, 0)
     for a, (low, high) in enumerate(widths):
         if (low, high) == (0, 0):
             continue
@@ -184,7 +182,7 @@ def _padded_by_index(
         else:
             mirrored = binary(last, "-", method(places, "abs"))
             places = binary(last, "-", method(mirrored, "abs"))
-        x = method(x, "index_select", str(a), places)
+        x = method(x, "index_select", str(a), body.let("places", places))
     return x
 
 
