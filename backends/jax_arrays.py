@@ -141,7 +141,7 @@ def _topk(body: Body, node: Node, xs: Operands) -> Expression:
     (x,), k, over = arrays(body, node, xs), str(node.attributes["k"]), one_axis(node, node.type.rank)
     if not node.attributes["largest"]:
         return call(target(body).copied("smallest_k"), x, k, over)
-    return call("lax.top_k", x, k, axis=over if over != "-1" else None)
+    return call("lax.top_k", x, k) if over == "-1" else call(target(body).copied("largest_k"), x, k, over)
 
 
 def _sorting(name: str) -> Emit:

@@ -241,6 +241,12 @@ def scatter_add(x, index, updates, axis):
     return x.at[tuple(places)].add(updates)
 
 
+def largest_k(x, k, axis):
+    """The k largest along an axis that is not the last, in order, and their indices."""
+    values, index = lax.top_k(jnp.moveaxis(x, axis, -1), k)
+    return jnp.moveaxis(values, -1, axis), jnp.moveaxis(index, -1, axis)
+
+
 def smallest_k(x, k, axis):
     """The k smallest along one axis, in order, and their indices."""
     index = lax.slice_in_dim(jnp.argsort(x, axis=axis), 0, k, axis=axis)

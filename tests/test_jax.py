@@ -401,3 +401,72 @@ def test_models_agree_with_the_reference(path: str, hyper: dict[str, object], in
     graph = made.main
     floating = {name: graph.type(value).dtype.is_float for name, value in graph.inputs.items()}
     compare(made, {name: floats(*inputs[name]) if floating[name] else ints(9, *inputs[name]) for name in graph.inputs})
+
+
+# --- trees of parameters ---
+
+FLOW = """
+model Flow(hidden: int = 5) {
+  layer net = MLP([hidden], out=2)
+  def forward(x: float[B, 2]) -> (y: float[B, 2], size: float[B]) {
+    s = tanh(net(x))
+    return x * 2.0 + s, sum(s, over=-1)
+  }
+  def inverse(y: float[B, 2]) -> float[B, 2] { return y / 2.0 - net(y) }
+}
+"""
+
+FIRST_DIFFERS = """
+module Step(width: int)(x: float[B, C]) {
+  return x -> fc: Linear(width) -> bn: BatchNorm1d -> tanh -> dropout(0.0)
+}
+model Net(copies: int = 30)(x: float[B, 4]) -> (y: float[B, 8]) {
+  return x -> steps: repeat(copies) { Step(8) }
+}
+"""
+
+NESTED = """
+module Inner(copies: int)(x: float[B, 4]) { return x -> fs: repeat(copies) { Linear(4) -> tanh } }
+model Net(outer: int = 20, inner: int = 18)(x: float[B, 4]) -> (y: float[B, 4]) {
+  return x -> layers: repeat(outer) { Inner(inner) }
+}
+"""
+
+SHARED_KERNEL = """
+model Net()(x: float[B, 2, 8, 8]) -> (y: float[B, 3, 8, 8], kernel: float[3, 2, 3, 3]) {
+  layer c = Conv2d(3, kernel=3, padding=1, bias=false, init=orthogonal)
+  return c(x), c.weight * 2.0
+}
+"""
+
+
+def test_entry_points_share_their_parameters() -> None:
+    made = compiled(FLOW)
+    compare(made, {"x": floats(3, 2)})
+    compare(made, {"y": floats(3, 2)}, entry="inverse")
+
+
+@pytest.mark.parametrize("copies", [1, 2, 17, 18, 30])
+def test_a_repeat_whose_first_copy_differs(copies: int) -> None:
+    compare(compiled(FIRST_DIFFERS, copies=copies), {"x": floats(3, 4)}, training=True)
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(20, 18), (20, 3), (3, 20), (2, 1)])
+def test_repeats_in_repeats(outer: int, inner: int) -> None:
+    made = compiled(NESTED, outer=outer, inner=inner)
+    compare(made, {"x": floats(3, 4)})
+    weights, module = weights_of(made), module_of(made)
+    back = module.to_named(module.from_named(weights))
+    assert {name: back[name].tolist() for name in weights} == {name: array.tolist() for name, array in weights.items()}
+
+
+def test_the_weight_of_a_convolution_has_the_layout_of_the_spec_where_the_spec_reads_it() -> None:
+    made = compiled(SHARED_KERNEL)
+    compare(made, {"x": floats(2, 2, 8, 8)})
+    assert module_of(made).init(jax.random.key(0))["c"]["weight.hwio"].shape == (3, 3, 2, 3)
+
+
+def test_modules_that_differ_in_a_number_share_a_function() -> None:
+    text = BACKEND.emit(compile_graph(SPECS / "cnn/resnet.dl", {}, model="ResNet50"), OPTIONS).content.decode()
+    assert text.count("def conv_norm(params, state, x, training, stride, size):") == 1
+    assert "def conv_norm_1" not in text
