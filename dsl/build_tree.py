@@ -72,6 +72,11 @@ def _between(children: Children) -> tuple[Any, ...]:
     return tuple([child for child in children if type(child) is not Token])
 
 
+def _begins_line(token: Token) -> bool:
+    text = token.source.text
+    return not text[text.rfind("\n", 0, token.start) + 1 : token.start].strip()
+
+
 def _widen(node: Any, children: Children) -> Any:
     """A bracketed node's span takes in its brackets. The node is new and unshared, so that it may still be written to."""
     object.__setattr__(node, "span", _over(children[0], children[-1]))
@@ -233,6 +238,9 @@ class TreeBuilder:
         return TupleExpr(_between(c), _over(c[0], c[-1]))
 
     def pipe(self, c: Children) -> Pipe:
+        for arrow, stage in zip(c[1::2], c[2::2], strict=True):
+            if _begins_line(arrow):
+                object.__setattr__(stage, "fresh_line", True)
         return Pipe(c[0], _between(c[1:]), _over(c[0], c[-1]))
 
     def stage(self, c: Children) -> Stage:

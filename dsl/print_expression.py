@@ -28,7 +28,7 @@ from dsl.syntax import (
     Unary,
 )
 
-WIDTH = 100
+WIDTH = 120
 """Columns that a line should not exceed."""
 
 # Levels of precedence, loosest first.
@@ -176,7 +176,8 @@ def _comprehension(expr: Comprehension) -> str:
 def layout(expr: Expr, indent: int, column: int) -> str:
     """What stands after `=`, beginning at `column` of a statement indented by `indent`, broken where it would be longer than a line."""
     flat = print_value(expr)
-    if column + len(flat) <= WIDTH:
+    broken = isinstance(expr, Pipe) and any(stage.fresh_line for stage in expr.stages)
+    if column + len(flat) <= WIDTH and not broken:
         return flat
     if isinstance(expr, Pipe):
         return _long_pipe(expr, indent, column)
@@ -184,12 +185,13 @@ def layout(expr: Expr, indent: int, column: int) -> str:
 
 
 def _long_pipe(pipe: Pipe, indent: int, column: int) -> str:
+    """Lines as full as they fit, and new ones where the author began one."""
     inner = indent + 2
     text = _long_part(pipe.source, print_expression(pipe.source, CONDITIONAL), indent, column)
     column += len(text) if "\n" not in text else len(text.rsplit("\n", 1)[1]) - column
     for stage in pipe.stages:
         words = f"-> {print_stage(stage)}"
-        if column + 1 + len(words) <= WIDTH:
+        if column + 1 + len(words) <= WIDTH and not stage.fresh_line:
             text += f" {words}"
             column += 1 + len(words)
             continue

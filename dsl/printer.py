@@ -121,12 +121,16 @@ class _Printer:
         last = first.rsplit("\n", 1)[-1]
         if len(last) + len(second) > WIDTH:
             pad = " " * len(head)
-            second = f"\n{pad}{second}" if len(pad) + len(second) <= WIDTH else self.long_inputs(pad, entry)
+            second = f"\n{pad}{second}" if len(pad) + len(second) <= WIDTH else self.long_signature(pad, entry)
         self.block(first + second, entry.body, node.comments)
 
-    def long_inputs(self, pad: str, entry: Entry) -> str:
+    def long_signature(self, pad: str, entry: Entry) -> str:
+        """Inputs on one line, or filled, and the outputs on the next."""
         inputs = [print_parameter(p) for p in entry.inputs]
-        return "\n" + pad + fill("(", inputs, ")", len(pad)) + _result(entry.outputs) + " {"
+        flat = f"({', '.join(inputs)})"
+        first = flat if len(pad) + len(flat) <= WIDTH else fill("(", inputs, ")", len(pad))
+        result = _result(entry.outputs)
+        return f"\n{pad}{first}" + (f"\n{pad}{result} {{" if result else " {")
 
     def parameters(self, head: str, parameters: Sequence[Parameter]) -> str:
         items = [print_parameter(p) for p in parameters]

@@ -178,11 +178,12 @@ class Conditional:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of a pipeline: `label: target`."""
+    """One step of a pipeline: `label: target`. `fresh_line` says that it begins a line, which the formatter keeps."""
 
     target: Expr
     label: str | None = None
     span: Span = _span()
+    fresh_line: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,30 +86,44 @@ def test_canonical_form() -> None:
 
 
 def test_long_lines_are_broken_before_arrows_and_inside_brackets() -> None:
-    stages = " -> ".join(f"conv{i}: Conv2d({i}, kernel=3, padding=1)" for i in range(1, 5))
-    names = ", ".join(f"argument_{i}=value_{i}" for i in range(8))
+    stages = " -> ".join(f"conv{i}: Conv2d({i}, kernel=3, padding=1)" for i in range(1, 6))
+    names = ", ".join(f"argument_{i}=value_{i}" for i in range(10))
     assert (
         formatted(f"fn f(x) {{\n  y = x -> {stages}\n  z = concat({names})\n  return y -> g({names})\n}}")
         == """\
 fn f(x) {
   y = x -> conv1: Conv2d(1, kernel=3, padding=1) -> conv2: Conv2d(2, kernel=3, padding=1)
     -> conv3: Conv2d(3, kernel=3, padding=1) -> conv4: Conv2d(4, kernel=3, padding=1)
+    -> conv5: Conv2d(5, kernel=3, padding=1)
   z = concat(
-    argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3,
-    argument_4=value_4, argument_5=value_5, argument_6=value_6, argument_7=value_7
+    argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3, argument_4=value_4,
+    argument_5=value_5, argument_6=value_6, argument_7=value_7, argument_8=value_8, argument_9=value_9
   )
   return y
     -> g(
-      argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3,
-      argument_4=value_4, argument_5=value_5, argument_6=value_6, argument_7=value_7
+      argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3, argument_4=value_4,
+      argument_5=value_5, argument_6=value_6, argument_7=value_7, argument_8=value_8, argument_9=value_9
     )
 }
 """
     )
 
 
+def test_the_lines_that_the_author_begins_in_a_pipeline_are_kept() -> None:
+    text = """\
+fn f(x) {
+  y = x
+    -> relu -> tanh
+    -> flatten
+  return y
+}
+"""
+    assert formatted(text) == text
+    assert formatted(text.replace("\n    -> flatten", "   ->   flatten")) == text.replace("\n    -> flatten", " -> flatten")
+
+
 def test_the_second_bracket_of_a_model_moves_below_the_first() -> None:
-    parameters = ", ".join(f"parameter_{i}: int = {i}" for i in range(4))
+    parameters = ", ".join(f"parameter_{i}: int = {i}" for i in range(5))
     assert (
         formatted(f"model Long({parameters})(tokens: int[B, T]) {{ return tokens }}")
         == f"""\
