@@ -1,0 +1,34 @@
+"""Generated code as its readers see it: `pytest --update-golden` writes the files in tests/golden again, and a diff shows what changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dsl.compiler import compile_spec
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+
+CASES = {
+    "resnet50_torch.py": ("cnn/resnet.dl", "ResNet50", "torch"),
+    "resnet50_jax.py": ("cnn/resnet.dl", "ResNet50", "jax"),
+    "gpt2_torch.py": ("language/gpt2.dl", "GPT2", "torch"),
+    "gpt2_jax.py": ("language/gpt2.dl", "GPT2", "jax"),
+    "coupling_torch.py": ("examples/tour.dl", "Coupling", "torch"),
+    "vqvae_jax.py": ("examples/tour.dl", "VQVAE", "jax"),
+}
+HYPER: dict[str, dict[str, object]] = {"Coupling": {"hidden": 64}}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_generated_code_is_the_golden_one(name: str, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
+    spec, model, target = CASES[name]
+    monkeypatch.chdir(ROOT)
+    made = compile_spec(f"specs/{spec}", target, HYPER.get(model, {}), model=model)
+    text = made.artifact.content.decode()
+    if update_golden:
+        GOLDEN.mkdir(exist_ok=True)
+        (GOLDEN / name).write_text(text)
+    assert text == (GOLDEN / name).read_text()
