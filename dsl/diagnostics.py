@@ -79,13 +79,16 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def _edits(a: str, b: str) -> int:
-    """How many letters to insert, drop or change to get from one word to the other."""
-    row = list(range(len(b) + 1))
+    """How many letters to insert, drop, change or swap with the next to get from one word to the other."""
+    rows = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):
-        last, row[0] = row[0], i
+        above, row = rows[-1], [i]
         for j, y in enumerate(b, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return row[-1]
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y)))
+            if i > 1 and j > 1 and (x, a[i - 2]) == (b[j - 2], y):
+                row[j] = min(row[j], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 # --- rendering --------------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.compiler import compile_graph, load, test_blocks
+from dsl import compiler
 from dsl.diagnostics import SpecError, render
 from dsl.source import Source
 from dsl.syntax import Module
@@ -57,11 +57,11 @@ def of_kind(kind: str) -> list[Block]:
 def compile_all(block: Block) -> None:
     """Compile each model of a block, and run its tests; SpecError with what is wrong."""
     source = Source("net.dl", block.text)
-    unit, _ = load(source)
+    unit, _ = compiler.load(source)
     for definition in unit.file.definitions:
         if isinstance(definition, Module) and definition.kind == "model":
-            compile_graph(source, model=definition.name)
-    problems = [d for _, found in test_blocks(source) for d in found]
+            compiler.compile_graph(source, model=definition.name)
+    problems = [d for _, found in compiler.test_blocks(source) for d in found]
     if problems:
         raise SpecError(problems)
 

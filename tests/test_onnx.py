@@ -21,11 +21,12 @@ from backends.onnx_rows import ROWS
 from backends.onnx_types import ELEMENT, KERNELS
 from backends.reference import Interpreter
 from dsl.build import Builder
-from dsl.compiler import compile_graph, lower
+from dsl.compiler import compile_graph
 from dsl.diagnostics import InternalError, SpecError
 from dsl.dims import evaluate, symbol, symbols_of
 from dsl.elaborate.program import evaluate_text
 from dsl.ir import Graph, Program, Value
+from dsl.lower import lower
 from dsl.ops.card import Example
 from dsl.ops.numpy_types import array_dtype
 from dsl.ops.registry import CARDS

@@ -40,9 +40,10 @@ def run_command(
     dslc run lenet.dl --inputs image=digit.png --weights lenet.safetensors
     dslc run gpt2.dl --inputs 'tokens=[[1, 2, 3]]' --backend torch -o logits.npz
     """
-    from dsl.compiler import elaborated, only_entry, run_program
+    from dsl.compiler import elaborated, run_program
     from dsl.files import write_atomically
     from dsl.inputs import read_inputs
+    from dsl.lower import only_entry
 
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
     report(made.warnings)

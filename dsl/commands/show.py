@@ -48,7 +48,8 @@ def show_command(
     dslc show gpt2.dl --graph html -o gpt2.html
     dslc show gpt2.dl --graph mermaid
     """
-    from dsl.compiler import elaborated, only_entry
+    from dsl.compiler import elaborated
+    from dsl.lower import only_entry
     from dsl.summary import summarize
 
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)

@@ -43,7 +43,8 @@ def verify_command(
     dslc verify lenet.dl
     dslc verify gpt2.dl --set layers=2 --set width=64 --backend torch --size T=5,7,9
     """
-    from dsl.compiler import elaborated, weights_of
+    from dsl.compiler import elaborated
+    from dsl.lower import weights_of
     from dsl.verification.compare import verify
 
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backends.base import Arrays, Backend, EmitOptions, Session
-from dsl.compiler import lower
 from dsl.diagnostics import SpecError
 from dsl.initial_values import initial_weights
 from dsl.ir import Program
+from dsl.lower import lower
 from dsl.target import backend as find
 from dsl.target import require_packages, targets
 from dsl.verification.bisect import diverge

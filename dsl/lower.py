@@ -1,0 +1,101 @@
+"""From a checked program to what a backend makes of it: the passes, what it refuses, the weights that go in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.base import Arrays, Artifact, Backend, EmitOptions
+from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.ir import Program
+from dsl.source import NOWHERE
+from dsl.target import backend, explain_missing, targets
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What `compile_spec` made: the artifact, the program and the weights that are in it, warnings, and the passes that did something."""
+
+    artifact: Artifact
+    program: Program
+    weights: Arrays | None
+    warnings: tuple[Diagnostic, ...]
+    passes: tuple[str, ...]
+
+
+def lower(
+    program: Program,
+    found: Backend,
+    options: EmitOptions,
+    *,
+    entry: str | None = None,
+    weights: str | Path | Arrays | None = None,
+    seed: int = 0,
+    disabled: Iterable[str] = (),
+    after: Callable[[str, Program], None] | None = None,
+) -> Compiled:
+    """Passes, refusals and code for a checked program. A target that cannot train carries its weights."""
+    from dsl.passes.pipeline import NAMES, optimize
+
+    names = frozenset(disabled)
+    for name in sorted(names - set(NAMES)):
+        raise _unknown("DL0706", "pass", name, NAMES)
+    given = None if found.training else weights_of(program, weights, seed)
+    if entry is not None:
+        program = only_entry(program, entry)
+    best = optimize(program, given, training=found.training, disabled=names, after=after)
+    refused = refusals(best.program, found, options)
+    if refused:
+        raise SpecError(refused)
+    with explain_missing(found.name):
+        artifact = found.emit(best.program, options, best.weights)
+    return Compiled(artifact, best.program, best.weights, (), best.changed)
+
+
+def only_entry(program: Program, entry: str) -> Program:
+    """The program with one of its entry points."""
+    if entry not in program.entries:
+        raise _unknown("DL0707", "entry point", entry, program.entries, f" in `{program.name}`")
+    return Program(program.name, {entry: program.entries[entry]})
+
+
+def _unknown(code: str, kind: str, name: str, known: Iterable[str], where: str = "") -> SpecError:
+    near = did_you_mean(name, known)
+    help = f"did you mean `{near}`?" if near else f"there is {', '.join(f'`{k}`' for k in known)}"
+    return SpecError(Diagnostic(code, f"there is no {kind} `{name}`{where}", help=help), exit_code=2)
+
+
+def refusals(program: Program, found: Backend, options: EmitOptions) -> tuple[Diagnostic, ...]:
+    """What the backend cannot express, each operation once a place, with the backends that can."""
+    problems: dict[object, Diagnostic] = {}
+    for graph in {id(g): g for root in program.entries.values() for g in root.callees()}.values():
+        for node in graph:
+            reason = found.refusal(node, options)
+            if reason is None:
+                continue
+            others = [
+                t.name
+                for t in targets()
+                if t.name != found.name and t.installed and backend(t.name).refusal(node, options) is None
+            ]
+            help = f"{' and '.join(f'`{name}`' for name in others)} can" if others else None
+            message = f"the backend `{found.name}` cannot express `{node.op}`: {reason}"
+            spans = node.spans or (NOWHERE,)
+            problems.setdefault(
+                (node.op, id(spans[0].source), spans[0].start), Diagnostic("DL0705", message, spans[0], help=help)
+            )
+    return tuple(problems.values())
+
+
+def weights_of(program: Program, weights: str | Path | Arrays | None, seed: int = 0) -> Arrays:
+    """Weights from a file, as they are, or made from the seed."""
+    if weights is None:
+        from dsl.initial_values import initial_weights
+
+        return initial_weights(program, seed)
+    if isinstance(weights, str | Path):
+        from dsl.weights import load_weights
+
+        return load_weights(weights, program)
+    return weights
