@@ -1,0 +1,269 @@
+"""What the constructs of the language mean: names, sharing, repetition, static control, dimensions as values, imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.reference import Interpreter
+from dsl.compiler import compile_graph
+from dsl.diagnostics import SpecError
+from dsl.ir import Program, count_parameters
+from dsl.source import Source
+
+
+def program(body: str, signature: str = "(x: float[B, 4])", before: str = "", **hyper: object) -> Program:
+    return compile_graph(Source("test.dl", f"{before}\nmodel M(){signature} {{\n{body}\n}}\n"), hyper)
+
+
+def names(body: str, signature: str = "(x: float[B, 4])", before: str = "") -> list[str]:
+    return list(program(body, signature, before).parameters())
+
+
+def output_type(body: str, signature: str = "(x: float[B, 4])", before: str = "") -> str:
+    graph = program(body, signature, before).main
+    return str(graph.type(next(iter(graph.outputs.values()))))
+
+
+def run(compiled: Program, *, training: bool = False, **inputs: object) -> dict[str, np.ndarray]:
+    weights = {}
+    random = np.random.default_rng(0)
+    for name, parameter in compiled.parameters().items():
+        weights[name] = random.standard_normal([int(d) for d in parameter.type.shape if isinstance(d, int)])
+    given = {name: np.asarray(value) for name, value in inputs.items()}
+    return Interpreter(weights, training=training).run(compiled.main, given)
+
+
+# --- names of parameters ------------------------------------------------------------------------------------------------------------
+
+
+def test_unlabelled_layers_are_named_by_their_type_and_numbered_from_the_second_on() -> None:
+    assert names("return x -> Linear(3, bias=false) -> Linear(3, bias=false) -> Linear(3, bias=false)") == [
+        "linear.weight",
+        "linear_1.weight",
+        "linear_2.weight",
+    ]
+
+
+def test_a_label_names_the_instance() -> None:
+    assert names("return x -> first: Linear(3, bias=false) -> Linear(3, bias=false)") == ["first.weight", "linear.weight"]
+
+
+def test_labels_in_a_loop_are_numbered_like_types() -> None:
+    body = "for width in [3, 5] { x = x -> fc: Linear(width, bias=false) }\nreturn x"
+    assert names(body) == ["fc.weight", "fc_1.weight"]
+
+
+def test_copies_of_a_repeat_have_numbers() -> None:
+    assert names("return x -> blocks: repeat(2) { Linear(4, bias=false) }") == ["blocks.0.weight", "blocks.1.weight"]
+    assert names("return x -> repeat(2) { Linear(4, bias=false) -> LayerNorm(affine=false) }") == [
+        "repeat.0.linear.weight",
+        "repeat.1.linear.weight",
+    ]
+
+
+def test_copies_of_which_the_first_has_another_width_keep_their_numbers() -> None:
+    compiled = program("return x -> blocks: repeat(3) { Linear(5, bias=false) }")
+    shapes = {name: str(p.type) for name, p in compiled.parameters().items()}
+    assert shapes == {"blocks.0.weight": "f32[5, 4]", "blocks.1.weight": "f32[5, 5]", "blocks.2.weight": "f32[5, 5]"}
+    assert run(compiled, x=np.ones((2, 4)))["y"].shape == (2, 5)
+
+
+def test_no_copy_is_the_value_itself() -> None:
+    compiled = program("return x -> repeat(0) { Linear(4) }")
+    np.testing.assert_array_equal(run(compiled, x=np.ones((1, 4)))["y"], np.ones((1, 4)))
+
+
+# --- sharing ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_declared_layer_has_one_set_of_weights_however_often_it_is_applied() -> None:
+    compiled = program("layer f = Linear(4)\nreturn f(f(x))")
+    assert list(compiled.parameters()) == ["f.weight", "f.bias"]
+    assert count_parameters(compiled.entries.values()) == 20
+
+
+def test_a_shared_layer_may_meet_inputs_of_another_rank_but_not_of_another_width() -> None:
+    signature = "(x: float[B, 4], z: float[B, T, 4])"
+    assert program("layer f = Linear(3)\nreturn f(x), f(z)", signature).parameters().keys() == {"f.weight", "f.bias"}
+    with pytest.raises(SpecError, match="DL0515"):
+        program("layer f = Linear(3)\nreturn f(x), f(z)", "(x: float[B, 4], z: float[B, T, 5])")
+
+
+def test_parameters_are_members_of_a_layer_that_has_been_applied() -> None:
+    compiled = program("layer f = Linear(4, bias=false)\nh = f(x)\nreturn h @ f.weight.T")
+    assert list(compiled.parameters()) == ["f.weight"]
+    with pytest.raises(SpecError, match="DL0518"):
+        program("layer f = Linear(4)\nreturn x @ f.weight")
+
+
+def test_modules_of_one_kind_are_one_graph() -> None:
+    compiled = program("return x -> Linear(4) -> Linear(4) -> repeat(3) { Linear(4) }")
+    assert len(compiled.main.callees()) == 2  # the model, and one Linear
+
+
+# --- hyper-parameters ---------------------------------------------------------------------------------------------------------------
+
+
+def test_functions_and_layers_are_hyper_parameters() -> None:
+    before = """
+    module Twice(block: layer, act: fn = relu)(x: float[B, D]) { return x -> block(D, bias=false) -> act -> block(D) -> act }
+    """
+    compiled = program("return x -> Twice(Linear, act=tanh)", before=before)
+    assert list(compiled.parameters()) == ["twice.linear.weight", "twice.linear_1.weight", "twice.linear_1.bias"]
+    assert "tanh" in {n.op for g in compiled.main.callees() for n in g}
+
+
+def test_hyper_parameters_are_set_from_outside() -> None:
+    text = (
+        'model M(widths: list = [3], act: fn = relu, name: str = "a")(x: float[B, 4]) { return x -> MLP(widths, out=2, act=act) }'
+    )
+    compiled = compile_graph(Source("test.dl", text), {"widths": "[8, 8]", "act": "tanh", "name": "b"})
+    assert [str(p.type) for n, p in compiled.parameters().items() if n.endswith("weight")] == [
+        "f32[8, 4]",
+        "f32[8, 8]",
+        "f32[2, 8]",
+    ]
+
+
+# --- static control -----------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_comprehensions_and_constants() -> None:
+    before = "const widths = [2 * i + 1 for i in range(4) if i != 2]"
+    body = "for i, w in enumerate(widths) { if i > 0 { x = x -> Linear(w, bias=false) } }\nreturn x"
+    assert output_type(body, before=before) == "f32[B, 7]"
+
+
+def test_an_early_return_ends_the_module() -> None:
+    before = "module Head(n: int)(x: float[B, D]) { if n == D { return x }\n return x -> Linear(n) }"
+    assert names("return x -> Head(4)", before=before) == []
+    assert names("return x -> Head(3)", before=before) == ["head.linear.weight", "head.linear.bias"]
+
+
+def test_a_name_is_bound_again_and_the_graph_keeps_both_values() -> None:
+    compiled = program("h = x + 1\nx = h * x\nreturn x - h")
+    np.testing.assert_allclose(run(compiled, x=[[1.0, 2.0, 3.0, 4.0]])["y"], [[0.0, 3.0, 8.0, 15.0]])
+
+
+def test_branches_on_training_merge() -> None:
+    compiled = program("if training { s = 2.0 * x } else { s = 3.0 * x }\nreturn s")
+    x = np.ones((1, 4))
+    assert run(compiled, training=True, x=x)["s"][0, 0] == 2.0
+    assert run(compiled, x=x)["s"][0, 0] == 3.0
+
+
+def test_a_buffer_changes_in_training_only() -> None:
+    compiled = program("buffer seen: float[] = 0\nupdate seen = seen + sum(x)\nreturn x + seen")
+    state = {"seen": np.float64(10.0)}
+    resting = Interpreter(state)
+    resting.run(compiled.main, {"x": np.ones((2, 4))})
+    assert resting.updated == {}
+    training = Interpreter(state, training=True)
+    training.run(compiled.main, {"x": np.ones((2, 4))})
+    assert training.updated["seen"] == 18.0
+
+
+# --- dimensions ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_dimensions_are_values_at_run_time() -> None:
+    compiled = program("return x + arange(T) / T, reshape(x, B * T), zeros(T, B) + T", "(x: float[B, T])")
+    for b, t in [(1, 3), (2, 5)]:
+        first, second, third = run(compiled, x=np.zeros((b, t))).values()
+        np.testing.assert_allclose(first, np.tile(np.arange(t) / t, (b, 1)))
+        assert second.shape == (b * t,)
+        np.testing.assert_array_equal(third, np.full((t, b), t))
+
+
+@pytest.mark.parametrize(
+    ("body", "type_"),
+    [
+        ("return sum(x, over=H)", "f32[B, 3, W]"),
+        ("return concat(x, x -> Conv2d(5, 1), over=C)", "f32[B, 8, H, W]"),
+        ("return mean(relu(x), over=[H, W])", "f32[B, 3]"),
+        ("return sum(permute(x, 0, 2, 3, 1), over=C)", "f32[B, H, W]"),
+        ("return softmax(x, over=C)", "f32[B, 3, H, W]"),
+        ('return max(x -> rearrange("b c h w -> b w c h"), over=W)', "f32[B, 3, H]"),
+    ],
+)
+def test_over_takes_the_name_of_a_dimension(body: str, type_: str) -> None:
+    graph = compile_graph(
+        Source("t.dl", f"module N()(x: float[B, C, H, W]) {{ {body} }}\nmodel M()(x: float[B, 3, H, W]) {{ return x -> N }}"),
+        model="M",
+    ).main
+    assert str(graph.type(next(iter(graph.outputs.values())))) == type_
+
+
+def test_a_requirement_of_a_module_is_one_of_its_callers() -> None:
+    before = 'module Half()(x: float[B, H]) { require H % 2 == 0, "even"\n return x[:, : H // 2] }'
+    compiled = program("return x -> Half", "(x: float[B, T])", before)
+    (constraint,) = compiled.main.constraints
+    assert (str(constraint.left), constraint.relation, constraint.right, constraint.message) == ("T % 2", "==", 0, "even")
+    assert not program("return x -> Half", "(x: float[B, 4])", before).main.constraints
+    with pytest.raises(SpecError, match="DL0310"):
+        program("return x -> Half", "(x: float[B, 5])", before)
+
+
+def test_divisibility_makes_sizes_exact() -> None:
+    body = "require H % 4 == 0\nreturn x + interpolate(avg_pool2d(avg_pool2d(x, 2), 2), scale=4)"
+    assert output_type(body, "(x: float[B, 1, H, H])") == "f32[B, 1, H, H]"
+    with pytest.raises(SpecError, match="DL0301"):
+        program(body.split("\n")[1], "(x: float[B, 1, H, H])")
+
+
+def test_integers_stay_integers() -> None:
+    signature = "(x: float[B, 4], n: int[B, 4])"
+    assert output_type("return n * 2 + 1", signature) == "i64[B, 4]"
+    assert output_type("return n / 2", signature) == "f32[B, 4]"
+    for body in ("return n * 0.5", "return n + x", "return relu(concat(n, x, over=0))"):
+        with pytest.raises(SpecError):
+            program(body, signature)
+
+
+# --- several files ------------------------------------------------------------------------------------------------------------------
+
+
+def test_definitions_of_other_files_are_imported_by_name(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "blocks.dl").write_text(
+        "fn double(x) = 2 * x\nmodule Block(n: int)(x: float[B, D]) { return x -> Linear(n) -> double }"
+    )
+    (tmp_path / "net.dl").write_text(
+        "from parts.blocks import Block as B1, double\nimport parts.blocks\n"
+        "model M()(x: float[B, 4]) { return x -> B1(3) -> double -> blocks.Block(2) }"
+    )
+    compiled = compile_graph(tmp_path / "net.dl")
+    assert list(compiled.parameters()) == [
+        "block.linear.weight",
+        "block.linear.bias",
+        "block_1.linear.weight",
+        "block_1.linear.bias",
+    ]
+
+
+def test_files_that_import_each_other_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.dl").write_text("from b import B\nmodule A()(x: float[N]) { return x -> B }")
+    (tmp_path / "b.dl").write_text("from a import A\nmodule B()(x: float[N]) { return x -> A }")
+    with pytest.raises(SpecError, match=r"a\.dl -> b\.dl -> a\.dl"):
+        compile_graph(tmp_path / "a.dl")
+
+
+def test_several_entry_points_share_the_parameters() -> None:
+    text = """
+    model Affine() {
+      param scale: float[4] = ones
+      def forward(x: float[B, 4]) -> float[B, 4] { return x * scale }
+      def inverse(y: float[B, 4]) -> float[B, 4] { return y / scale }
+    }
+    """
+    compiled = compile_graph(Source("test.dl", text))
+    assert list(compiled.entries) == ["forward", "inverse"]
+    assert list(compiled.parameters()) == ["scale"]
+    x = np.array([[1.0, 2.0, 3.0, 4.0]])
+    weights = {"scale": np.array([2.0, 4.0, 8.0, 0.5])}
+    (there,) = Interpreter(weights).run(compiled.entries["forward"], {"x": x}).values()
+    (back,) = Interpreter(weights).run(compiled.entries["inverse"], {"y": there}).values()
+    np.testing.assert_array_equal(back, x)
