@@ -147,6 +147,9 @@ class TorchBackend:
     training: bool = True
 
     def refusal(self, node: Node, options: EmitOptions) -> str | None:
+        owned = node.attributes.get("path") if node.op in ("param", "buffer") else node.target.child if node.target else None
+        if owned == "training":
+            return "an nn.Module keeps its mode under the name `training`, so nothing that it owns can have it; choose another label"
         row = ROWS.get(node.op)
         if row is None and node.target is None and node.op not in ("input", "param", "buffer"):
             return "it has no row for it"

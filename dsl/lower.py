@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends.base import Arrays, Artifact, Backend, EmitOptions
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
-from dsl.ir import Program
+from dsl.ir import Node, Program
 from dsl.source import NOWHERE
 from dsl.target import backend, explain_missing, targets
 
@@ -74,18 +74,21 @@ def refusals(program: Program, found: Backend, options: EmitOptions) -> tuple[Di
             reason = found.refusal(node, options)
             if reason is None:
                 continue
-            others = [
-                t.name
-                for t in targets()
-                if t.name != found.name and t.installed and backend(t.name).refusal(node, options) is None
-            ]
-            help = f"{' and '.join(f'`{name}`' for name in others)} can" if others else None
-            message = f"the backend `{found.name}` cannot express `{node.op}`: {reason}"
+            help = _who_can(node, found, options)
+            what = node.op if node.target is None else node.target.child or node.target.graph.definition
+            message = f"the backend `{found.name}` cannot express `{what}`: {reason}"
             spans = node.spans or (NOWHERE,)
             problems.setdefault(
                 (node.op, id(spans[0].source), spans[0].start), Diagnostic("DL0705", message, spans[0], help=help)
             )
     return tuple(problems.values())
+
+
+def _who_can(node: Node, found: Backend, options: EmitOptions) -> str | None:
+    """The installed targets that can express a node, in words."""
+    others = [t.name for t in targets() if t.installed and t.name not in (found.name, "reference")]
+    able = [f"`{name}`" for name in others if backend(name).refusal(node, options) is None]
+    return f"{' and '.join(able)} can" if able else None
 
 
 def weights_of(program: Program, weights: str | Path | Arrays | None, seed: int = 0) -> Arrays:
