@@ -24,7 +24,7 @@ LAYERS = [
     "nn",
     "forward",
     "parameters",
-    "train",
+    "eval",
     "print",
     "jax",
     "np",
