@@ -14,7 +14,7 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 
 from backends.base import Unsupported
-from backends.schedule import Schedule, operands, schedule
+from backends.schedule import Schedule, buffers_read, operands, schedule
 from backends.writer import (
     INDENT,
     WIDTH,
@@ -37,6 +37,7 @@ from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import Dim, DimTree, Expr, as_symbol, dim_tree, format_dim, symbols_of
 from dsl.ir import Graph, Node, StaticValue, Value
 from dsl.ops.card import AttributeValue
+from dsl.ops.registry import CARDS
 
 Emit: TypeAlias = "Callable[[Body, Node, list[Expression]], Expression]"
 Rows: TypeAlias = "Mapping[str, Emit | Unsupported]"
@@ -178,7 +179,8 @@ class Body:
     def _write_updates(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
             self._visit(node)
-        settle = len(self.graph.updates) > 1
+        read = buffers_read(self.graph)
+        settle = any(read[v.node] & self.graph.updates.keys() - {path} for path, v in self.graph.updates.items())
         values = {p: self._settled(v) if settle else self.expressions[v] for p, v in self.graph.updates.items()}
         for path, expression in values.items():
             self.dialect.update(self, path, expression)
@@ -482,6 +484,13 @@ class Body:
     def is_read(self, value: Value) -> bool:
         """Whether anything uses the value."""
         return self._plan.reads.get(value, 0) > 0
+
+    def is_fresh(self, value: Value) -> bool:
+        """Whether the value is made for an update alone, by an operation whose result shares no memory with its operands."""
+        node = self.graph.node(value)
+        card = CARDS.get(node.op)
+        made = card is not None and card.elementwise and node.op not in ("cast", "stop_gradient", "if_training")
+        return made and any(n.id == node.id for n in self._plan.updating)
 
     def dies_in(self, expression: Expression) -> bool:
         """Whether the expression is a variable that nothing reads after the statement being written."""

@@ -145,6 +145,18 @@ def _blocks(graph: Graph, live: list[Node], modes: dict[int, int], level: dict[i
     return blocks
 
 
+def buffers_read(graph: Graph) -> dict[int, frozenset[str]]:
+    """For each node the buffers whose present values it depends on in training."""
+    reached: dict[int, frozenset[str]] = {}
+    none: frozenset[str] = frozenset()
+    for node in graph:
+        found = frozenset({str(node.attributes["path"])}) if node.op == "buffer" else none
+        for value in operands(node, TRAINING):
+            found |= reached[value.node]
+        reached[node.id] = found
+    return reached
+
+
 # --- names -------------------------------------------------------------------------------------------------------------------
 
 _NOUNS = {
@@ -164,7 +176,8 @@ _REDUCTIONS = frozenset(name for name, card in CARDS.items() if card.family == "
 
 def _hints(graph: Graph, live: list[Node], readers: dict[Value, list[Node]]) -> dict[Value, str]:
     hints: dict[Value, str] = {}
-    returned = {value: name for name, value in graph.outputs.items()}
+    returned = {value: path for path, value in graph.updates.items()}
+    returned |= {value: name for name, value in graph.outputs.items()}
     for node in reversed(live):
         for i in range(len(node.types)):
             value = Value(node.id, i)

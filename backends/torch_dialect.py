@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from backends.python import Body, Rows, scalar
+from backends.schedule import buffers_read
 from backends.torch_layers import native_function
 from backends.torch_names import MODULE_ATTRIBUTES, child_text, is_plain, owned_text
 from backends.torch_rows import REPEATS, ROWS
@@ -148,19 +149,15 @@ class TorchDialect:
         if path in _updated_in_place(body.graph):
             body.statement("", replace(call(f"{target}.copy_", value), reads=value.reads))
         else:
-            fresh = replace(method(value, "detach"), reads=value.reads) if value.simple else value
-            body.statement(f"{target} = ", replace(method(fresh, "clone"), reads=value.reads) if value.simple else fresh)
+            if not body.is_fresh(source):
+                value = replace(method(method(value, "detach"), "clone"), reads=value.reads)
+            body.statement(f"{target} = ", value)
 
 
 def _updated_in_place(graph: Graph) -> frozenset[str]:
     """Buffers whose old values no output depends on in training: nothing keeps them for the backward pass."""
-    reached: dict[int, frozenset[str]] = {}
-    for node in graph:
-        found = {str(node.attributes["path"])} if node.op == "buffer" else set()
-        for value in node.inputs[:1] if node.op == "if_training" else node.inputs:
-            found |= reached.get(value.node, frozenset())
-        reached[node.id] = frozenset(found)
-    visible = {path for value in graph.outputs.values() for path in reached[value.node]}
+    read = buffers_read(graph)
+    visible = {path for value in graph.outputs.values() for path in read[value.node]}
     return frozenset(graph.updates.keys() - visible)
 
 

@@ -81,6 +81,7 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], wanted: str) -> In
             ("xavier_uniform", math.sqrt(6 / sum(fans)), InitCall("xavier_uniform_")),
             ("kaiming_uniform", math.sqrt(6 / fans[0]), InitCall("kaiming_uniform_")),
             ("lecun_uniform", math.sqrt(3 / fans[0]), InitCall("kaiming_uniform_", (("nonlinearity", "linear"),))),
+            ("kaiming_uniform", math.sqrt(6 / fans[1]), InitCall("kaiming_uniform_", (("mode", "fan_out"),))),
             ("fan_in_uniform", math.sqrt(1 / fans[0]), _FAN_IN),
         )
         found = _known(high, schemes, wanted)

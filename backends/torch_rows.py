@@ -6,6 +6,8 @@ card's for tensors without axes, bool and a few pairs of integers: there an oper
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backends.python import Body, Emit, Rows
 from backends.torch_shapes import SHAPE_ROWS
 from backends.torch_tensors import (
@@ -56,6 +58,13 @@ def _operator(symbol: str) -> Emit:
         return binary(a, symbol, b)
 
     return row
+
+
+def _power(body: Body, node: Node, xs: Operands) -> Expression:
+    a, b = promoted(body, node, xs)
+    if b.scalar and b.text.endswith(".0"):
+        b = replace(b, text=b.text[:-2])
+    return binary(a, "**", b)
 
 
 def _subtract(body: Body, node: Node, xs: Operands) -> Expression:
@@ -382,7 +391,7 @@ ROWS: Rows = {
     "sub": _subtract,
     "mul": _operator("*"),
     "div": _divide,
-    "pow": _operator("**"),
+    "pow": _power,
     "maximum": _extremum("torch.maximum", "min"),
     "minimum": _extremum("torch.minimum", "max"),
     "floor_divide": _operator("//"),
