@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
@@ -49,14 +50,14 @@ class Site:
     def dims(self, name: str) -> Shape:
         return tuple(bound_dim(d, self.bindings) for d in cast(Shape, self.node.attributes[name]))
 
-    def int(self, name: str) -> int:
-        return cast(int, self.node.attributes[name])
+    def int(self, name: str) -> builtins.int:
+        return cast(builtins.int, self.node.attributes[name])
 
-    def ints(self, name: str) -> tuple[int, ...]:
-        return cast("tuple[int, ...]", self.node.attributes[name])
+    def ints(self, name: str) -> tuple[builtins.int, ...]:
+        return cast("tuple[builtins.int, ...]", self.node.attributes[name])
 
-    def pairs(self, name: str) -> tuple[tuple[int, int], ...]:
-        return cast("tuple[tuple[int, int], ...]", self.node.attributes[name])
+    def pairs(self, name: str) -> tuple[tuple[builtins.int, builtins.int], ...]:
+        return cast("tuple[tuple[builtins.int, builtins.int], ...]", self.node.attributes[name])
 
     def text(self, name: str) -> str:
         return cast(str, self.node.attributes[name])

@@ -28,7 +28,7 @@ ELEMENT = {
     DType.BOOL: TensorProto.BOOL,
 }
 
-NUMPY = {
+NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.F16: np.dtype(np.float16),
     DType.F32: np.dtype(np.float32),
     DType.F64: np.dtype(np.float64),

@@ -156,9 +156,9 @@ def _adaptive_avg_pool(s: Site) -> Tensor:
 def _cells(b: Body, n: Dim, m: Dim, dtype: DType) -> Tensor:
     """The matrix [n, m] that averages places floor(i n / m) up to ceil((i + 1) n / m)."""
     if isinstance(n, int) and isinstance(m, int):
-        place, i = np.arange(n)[:, None], np.arange(m)
-        inside = (place >= i * n // m) & (place < -(-(i + 1) * n // m))
-        return b.const(inside / inside.sum(0), dtype)
+        row, i = np.arange(n)[:, None], np.arange(m)
+        counted = (row >= i * n // m) & (row < -(-(i + 1) * n // m))
+        return b.const(counted / counted.sum(0), dtype)
     total, parts, one = b.size(n), b.size(m), b.const(1)
     cell, place = b.count_to(parts), b.unsqueeze(b.count_to(total), 1)
     low = b.op("Div", b.op("Mul", cell, total), parts)

@@ -157,7 +157,7 @@ def test_branches_on_training_merge() -> None:
 
 def test_a_buffer_changes_in_training_only() -> None:
     compiled = program("buffer seen: float[] = 0\nupdate seen = seen + sum(x)\nreturn x + seen")
-    state = {"seen": np.float64(10.0)}
+    state = {"seen": np.array(10.0)}
     resting = Interpreter(state)
     resting.run(compiled.main, {"x": np.ones((2, 4))})
     assert resting.updated == {}

@@ -52,7 +52,7 @@ def test_it_survives_printing_and_yaml(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", sorted(SMALL))
 def test_its_small_variant_is_the_same_on_every_backend(spec: str) -> None:
-    settings = {name: value for name, value in SMALL[spec].items() if name != "dims"}
+    settings: dict[str, object] = {name: value for name, value in SMALL[spec].items() if name != "dims"}
     sizes = assignments(SMALL[spec]["dims"])
     report = verify(compile_graph(SPECS / spec, settings), sizes=sizes)
     assert not report.refusals
@@ -63,14 +63,14 @@ def test_its_small_variant_is_the_same_on_every_backend(spec: str) -> None:
 @pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])
 @pytest.mark.parametrize("model", ["VQVAE", "Coupling", "ResNet", "GPT2"])
 def test_models_of_the_tour_are_the_same_on_every_backend(model: str, inline: bool) -> None:
-    hyper: dict[str, object] = {
+    small: dict[str, dict[str, object]] = {
         "VQVAE": {"codes": 7, "dim": 4},
         "Coupling": {"hidden": 8, "flip": True},
         "ResNet": {"depths": [1, 2], "widths": [4, 6], "classes": 3},
         "GPT2": {"vocab": 11, "context": 8, "width": 8, "layers": 2, "heads": 2},
-    }[model]
+    }
     options = EmitOptions(inline=inline)
-    report = verify(compile_graph(SPECS / "examples" / "tour.dl", hyper, model=model), sizes=2, options=options)
+    report = verify(compile_graph(SPECS / "examples" / "tour.dl", small[model], model=model), sizes=2, options=options)
     assert not report.refusals
     assert report.ok, report
 
