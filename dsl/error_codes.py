@@ -334,6 +334,11 @@ CODES: dict[str, Code] = {
         "a constant that is a tensor",
         "A `const` is a number, text, or a list of those.",
     ),
+    "DL0423": Code(
+        "no such type of a hyper-parameter",
+        "The types of hyper-parameters are int, float, bool, str, list, ints (an integer or a list of them), fn, layer, dtype and any. "
+        "A type with brackets, `float[B, D]`, is that of a tensor.",
+    ),
     "DL0501": Code(
         "statements after `return`",
         "What follows a `return` is never reached.",

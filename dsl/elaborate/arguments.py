@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsl import syntax
-from dsl.diagnostics import Diagnostic, Label, SpecError
+from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
 from dsl.dims import Expr
 from dsl.elaborate.values import (
     Layer,
@@ -12,6 +12,9 @@ from dsl.elaborate.values import (
 )
 from dsl.source import Span
 from dsl.types import DType
+
+STATIC_TYPES = ("int", "float", "bool", "str", "list", "ints", "fn", "layer", "dtype", "any")
+"""What a static argument may be declared as."""
 
 
 def check_static(parameter: syntax.Parameter, value: object, span: Span, owner: str) -> object:
@@ -40,8 +43,14 @@ def check_static(parameter: syntax.Parameter, value: object, span: Span, owner: 
             fits = isinstance(value, LayerType | Layer)
         case "dtype":
             fits = isinstance(value, DType)
-        case None:
+        case "any" | None:
             fits = True
+        case unknown:
+            assert parameter.type is not None
+            near = did_you_mean(unknown, STATIC_TYPES)
+            help = f"did you mean `{near}`?" if near else f"the types are {', '.join(STATIC_TYPES)}; a tensor's has brackets"
+            message = f"there is no type `{unknown}` of hyper-parameters"
+            raise SpecError(Diagnostic("DL0423", message, parameter.type.span, help=help))
     if not fits:
         raise SpecError(
             Diagnostic(

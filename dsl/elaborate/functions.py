@@ -152,7 +152,10 @@ class FunctionCaller:
                     span,
                     help=f"it is `{function_signature(definition)}`",
                 )
-            return self.context.evaluator.single(scope, parameter.default)
+            default = self.context.evaluator.single(scope, parameter.default)
+            if parameter.type is not None and not wants_tensor and is_static(default):
+                return check_static(parameter, default, parameter.default.span, definition.name)
+            return default
         if wants_tensor and given.value is not None:
             return self.context.tensors.as_tensor(frame, given.value, given.span)
         if parameter.type is not None and parameter.type.dims is None and not isinstance(given.value, Tensor):
