@@ -26,7 +26,7 @@ from dsl.types import DType
 
 LAYERS_FILE = Path(__file__).with_name("jax_layers.py")
 RESERVED = ("jax", "jnp", "lax", "random", "init", "init_params", "init_state", "apply", "from_named", "to_named")
-NAMING = ("nested", "named", "spec_names", "is_hwio", "hwio")
+NAMING = ("nested", "named", "spec_names", "is_hwio")
 MODULE = re.compile(r"\b(jax|jnp|lax|random)\.")
 
 

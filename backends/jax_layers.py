@@ -295,7 +295,7 @@ def identity(shape, gain=1.0, dtype=jnp.float32):
 
 
 def named(tree):
-    """The leaves of a nested tree by the names of the spec.
+    """The leaves of a nested tree by the names of the spec, as NumPy arrays.
 
     A key such as "0:12" stands for that many copies, stacked along the first axis.
     """
@@ -304,6 +304,7 @@ def named(tree):
         names, copies = spec_names(path)
         if is_hwio(path):
             leaf = jnp.moveaxis(leaf, (-1, -2), (copies, copies + 1))
+        leaf = jax.device_get(leaf)
         pieces = leaf.reshape(-1, *leaf.shape[copies:])
         leaves |= dict(zip(names, pieces if copies else [leaf], strict=True))
     return leaves
@@ -314,16 +315,20 @@ def nested(like, tensors):
 
     def take(path, leaf):
         names, copies = spec_names(path)
-        missing = [name for name in names if name not in tensors]
-        if missing:
-            raise ValueError(f"there is no tensor {missing[0]!r}")
-        found = [jnp.asarray(tensors[name], leaf.dtype) for name in names]
+        shape = leaf.shape[copies:]
         if is_hwio(path):
-            found = [hwio(tensor) for tensor in found]
-        value = jnp.stack(found).reshape(leaf.shape) if copies else found[0]
-        if value.shape != leaf.shape:
-            raise ValueError(f"{names[0]!r} has shape {value.shape}, not {leaf.shape}")
-        return value
+            shape = (shape[-1], shape[-2], *shape[:-2])
+        for name in names:
+            if name not in tensors:
+                raise ValueError(f"there is no tensor {name!r}")
+            if tensors[name].shape != shape:
+                found = tensors[name].shape
+                raise ValueError(f"{name!r} has shape {found}, not {shape}")
+        found = [tensors[name] for name in names]
+        value = jnp.asarray(found if copies else found[0], leaf.dtype)
+        if is_hwio(path):
+            value = jnp.moveaxis(value, (-len(shape), 1 - len(shape)), (-1, -2))
+        return value.reshape(leaf.shape)
 
     return jax.tree_util.tree_map_with_path(take, like)
 
