@@ -1,6 +1,6 @@
 """The docs are true: their specs compile, their errors are what the compiler says, their commands run.
 
-A block marked `dl` compiles, and its tests pass. One marked `dl error` fails with the messages in the `text` block after it;
+A block marked `dl` or `yaml` compiles, and its tests pass. One marked `dl error` fails with the messages in the `text` block after it;
 `pytest --update-golden tests/test_docs.py` writes those anew. Lines that begin with `$ dslc` in a `console` block of the README run, in
 a folder with the README's spec, and what follows them is in the output.
 """
@@ -69,6 +69,12 @@ def compile_all(block: Block) -> None:
 @pytest.mark.parametrize("block", of_kind("dl"), ids=str)
 def test_a_spec_compiles(block: Block) -> None:
     compile_all(block)
+
+
+@pytest.mark.parametrize("block", of_kind("yaml"), ids=str)
+def test_a_yaml_spec_compiles(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(block.text)
+    compiler.compile_graph(tmp_path / "net.yaml")
 
 
 @pytest.mark.parametrize("page", PAGES)
