@@ -40,6 +40,7 @@ SUMMARIES = {
     "targets": "List the backends and what they need.",
 }
 
+CANNOT_WRITE = 4
 BUG = 70
 INTERRUPTED = 130
 
@@ -101,9 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of the command: runs it and exits with its code."""
     code = run(arguments)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _silence()
+    except OSError as error:
+        code = _cannot_write(error)
     sys.exit(code)
 
 
@@ -131,9 +135,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence()
         return 0
+    except OSError as error:
+        return _cannot_write(error)
     except MemoryError:
         click.echo("error: out of memory", err=True)
-        return 4
+        return CANNOT_WRITE
     except Exception as bug:  # the last resort, which keeps tracebacks from people who cannot use them
         if os.environ.get("DSLC_TRACEBACK") == "1":
             raise
@@ -146,6 +152,14 @@ def _silence() -> None:
     from dsl.files import silence_stdout
 
     silence_stdout()
+
+
+def _cannot_write(error: OSError) -> int:
+    """Say that the system refused, as when the disk behind standard output is full."""
+    _silence()
+    place = f" `{error.filename}`" if error.filename else ""
+    click.echo(f"error: cannot read or write{place}: {(error.strerror or str(error)).lower()}", err=True)
+    return CANNOT_WRITE
 
 
 def _report_bug(bug: Exception) -> None:

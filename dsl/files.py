@@ -134,6 +134,8 @@ def _write_device(path: str, data: bytes) -> None:
 
 def _write_stdout(data: bytes) -> None:
     """Write to standard output. A reader that has gone away (`| head`) is no error: the rest goes nowhere."""
+    if sys.stdout is None:
+        raise cannot_write("standard output", "it is closed")
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

@@ -315,6 +315,21 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is one of Linux")
+@pytest.mark.parametrize("arguments", ["check " + LENET, "ops", "show " + LENET, "compile -b jax " + LENET, "explain", "--help"])
+def test_a_full_disk_behind_standard_output_is_4(arguments: str) -> None:
+    script = f"{sys.executable} -m dsl.cli {arguments} > /dev/full"
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert ran.returncode == 4
+    assert "no space left on device" in ran.stderr and "Traceback" not in ran.stderr and "bug" not in ran.stderr
+
+
+def test_closed_standard_streams() -> None:
+    script = f"{sys.executable} -m dsl.cli check {LENET} >&- && {sys.executable} -m dsl.cli check {LENET} 2>&-"
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_an_interrupt_is_130(dslc: Dslc, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
