@@ -131,7 +131,8 @@ def svg(one: Picture) -> str:
         for i, name in enumerate(layer):
             place[name] = ((i - (len(layer) - 1) / 2) * (wide + 16), row * (HEIGHT + GAP), row)
     bulges = [wide / 2 + 12 * min(6, place[a.target][2] - place[a.source][2]) for a in one.arrows]
-    side = max([total / 2, *(b + total / 4 for b in bulges)]) + 10
+    reaches = [max(place[a.source][0], place[a.target][0]) + 0.9 * bulge for a, bulge in zip(one.arrows, bulges, strict=True)]
+    side = max([total / 2, *reaches]) + 10
     height = max(1, len(layers)) * (HEIGHT + GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * side:.0f}" height="{height}" '
