@@ -119,6 +119,33 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     assert ran > 0
 
 
+def test_the_python_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = blocks("README.md")
+    (tmp_path / "classify.dl").write_text(next(b.text for b in found if b.kind == "dl"))
+    monkeypatch.chdir(tmp_path)
+    for block in (b for b in found if b.kind == "python"):
+        exec(compile(block.text, str(block), "exec"), {})
+        assert "def apply(params, tokens" in capsys.readouterr().out
+
+
+def test_the_error_of_the_readme_is_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
+    found = blocks("README.md")
+    spec = next(b.text for b in found if b.kind == "dl")
+    shown = next(b for b in found if b.kind == "text")
+    (tmp_path / "classify.dl").write_text(spec.replace("proj: Linear(D)", "proj: Linear(2 * D)"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError) as caught:
+        compiler.compile_graph("classify.dl")
+    said = "".join(f"{render(d)}\n" for d in caught.value.diagnostics)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    if update_golden:
+        (ROOT / "README.md").write_text(text[: shown.start] + said + text[shown.end :], encoding="utf-8")
+    else:
+        assert said == shown.text
+
+
 def commands(text: str) -> list[tuple[str, str]]:
     """The `dslc` commands of a console block, each with the output shown for it."""
     found = []
