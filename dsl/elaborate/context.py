@@ -20,6 +20,7 @@ from dsl.types import DType
 
 if TYPE_CHECKING:
     from dsl.elaborate.apply import Applier
+    from dsl.elaborate.binding import Binder
     from dsl.elaborate.evaluate import Evaluator
     from dsl.elaborate.execute import Executor
     from dsl.elaborate.frame import Frame
@@ -51,6 +52,7 @@ class Context:
     operators: Operators = field(init=False)
     tensors: Tensors = field(init=False)
     evaluator: Evaluator = field(init=False)
+    binder: Binder = field(init=False)
     applier: Applier = field(init=False)
     executor: Executor = field(init=False)
     instantiator: Instantiator = field(init=False)

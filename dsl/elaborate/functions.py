@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dsl import syntax
 from dsl.diagnostics import SpecError
 from dsl.dims import Dim
-from dsl.elaborate.apply import Given, given_twice
 from dsl.elaborate.arguments import check_static, function_signature
+from dsl.elaborate.binding import Given, given_twice
 from dsl.elaborate.context import DEEPEST, Context, error
 from dsl.elaborate.execute import static_frame
 from dsl.elaborate.familiar import ARGUMENTS, suggested
@@ -120,7 +120,7 @@ class FunctionCaller:
                 raise error("DL0203", f"`{definition.name}` has no argument `{name}`", g.place, help=help)
             if name in by_name:
                 raise given_twice(name, definition.name, by_name[name].place, g.place)
-            by_name[name] = self.context.applier.axis_argument(frame, g, first) if name == "over" else g
+            by_name[name] = self.context.binder.axis_argument(frame, g, first) if name == "over" else g
         statics: dict[str, object] = {}
         tensors: dict[str, tuple[Tensor, Span]] = {}
         scope = static_frame(function.unit, self.context)

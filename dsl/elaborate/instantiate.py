@@ -9,8 +9,8 @@ from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim, Expr, Symbol, as_symbol, format_dim, substitute
-from dsl.elaborate.apply import Given, given_twice
 from dsl.elaborate.arguments import check_static, module_signature
+from dsl.elaborate.binding import Given, given_twice
 from dsl.elaborate.context import DEEPEST, Context, error
 from dsl.elaborate.execute import require, static_frame
 from dsl.elaborate.familiar import ARGUMENTS, suggested

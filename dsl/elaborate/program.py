@@ -12,6 +12,7 @@ from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.elaborate.apply import Applier
 from dsl.elaborate.arguments import check_static, module_signature
+from dsl.elaborate.binding import Binder
 from dsl.elaborate.context import Context, error
 from dsl.elaborate.evaluate import Evaluator
 from dsl.elaborate.execute import Executor, static_frame
@@ -40,6 +41,7 @@ def new_context(float_type: DType = DType.F32) -> Context:
     context.operators = Operators(context)
     context.tensors = Tensors(context)
     context.evaluator = Evaluator(context)
+    context.binder = Binder(context)
     context.applier = Applier(context)
     context.executor = Executor(context)
     context.instantiator = Instantiator(context)

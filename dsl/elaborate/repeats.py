@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dsl import syntax
 from dsl.build import Builder
-from dsl.elaborate.apply import Given
+from dsl.elaborate.binding import Given
 from dsl.elaborate.context import Context, error
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.instantiate import outer_type
