@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dsl import syntax
@@ -31,6 +31,7 @@ from dsl.elaborate.values import (
     freeze,
 )
 from dsl.ir import Call, Constraint, Graph, Initializer, StaticValue, Value
+from dsl.loader import Unit
 from dsl.ops.card import Card
 from dsl.ops.sugar import Sugar
 from dsl.source import Span
@@ -163,7 +164,7 @@ class Instantiator:
             spans[declared.name] = argument.span
         return Callee(definition, found, hyper, tensors, spans)
 
-    def graph_for(self, frame: Frame, unit: object, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
+    def graph_for(self, frame: Frame, unit: Unit, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
         """The graph for these arguments, made now or before: in this frame (nothing to check again), or in another."""
         names = tuple(callee.hyper), tuple(callee.tensors)
         types = tuple([frame.type(t) for t in callee.tensors.values()])
@@ -174,11 +175,11 @@ class Instantiator:
             found = frame.applied[key] = self._instantiated(frame, unit, callee, span)
         return found
 
-    def _instantiated(self, frame: Frame, unit: object, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
+    def _instantiated(self, frame: Frame, unit: Unit, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
         definition, entry = callee.definition, callee.entry
         body = entry.body if entry is not None else definition.body
         dims = LocalDims(required_multiples(body))
-        static = static_frame(unit, self.context)  # type: ignore[arg-type]
+        static = static_frame(unit, self.context)
         for name, value in callee.hyper.items():
             static.bind(name, value)
         formals = [
@@ -216,7 +217,7 @@ class Instantiator:
             self.context.graphs[key] = graph
         return graph, dims
 
-    def placed(self, definition: syntax.Module | syntax.Function, span: Span):  # type: ignore[no-untyped-def]
+    def placed(self, definition: syntax.Module | syntax.Function, span: Span) -> Callable[[SpecError], SpecError]:
         """A function that tells errors inside `definition` where it was applied: in library code, the application is to blame."""
         in_library = definition.span.source.name.startswith("dsl/lib/")
 
@@ -257,7 +258,7 @@ class Instantiator:
     def _elaborate(
         self,
         outer: Frame,
-        unit: object,
+        unit: Unit,
         callee: Callee,
         hyper: dict[str, object],
         formals: list[Formal],
@@ -286,14 +287,12 @@ class Instantiator:
         self.run(frame, definition, entry)
         return frame.graph
 
-    def new_frame(
-        self, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None, unit: object, depth: int
-    ) -> Frame:
+    def new_frame(self, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None, unit: Unit, depth: int) -> Frame:
         kind = definition.kind if isinstance(definition, syntax.Module) else "fn"
         graph = Graph(definition.name, entry.name if entry is not None else "forward", kind, definition.name_span)
-        graph.library = bool(unit.library)  # type: ignore[attr-defined]
+        graph.library = unit.library
         graph.doc = documentation(definition)
-        return Frame(graph, Builder(graph, self.context.float_type), unit, depth=depth)  # type: ignore[arg-type]
+        return Frame(graph, Builder(graph, self.context.float_type), unit, depth=depth)
 
     def run(self, frame: Frame, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None) -> None:
         if entry is not None:
@@ -371,9 +370,9 @@ class Instantiator:
                         )
                     )
 
-    def lift(self, frame: Frame, constraint: Constraint, bindings: dict[str, Dim] | object, span: Span) -> None:
-        left = substitute(constraint.left, bindings)  # type: ignore[arg-type]
-        right = substitute(constraint.right, bindings)  # type: ignore[arg-type]
+    def lift(self, frame: Frame, constraint: Constraint, bindings: Mapping[str, Dim], span: Span) -> None:
+        left = substitute(constraint.left, bindings)
+        right = substitute(constraint.right, bindings)
         decided = compare_sizes(constraint.relation, left, right, span)
         if decided is False:
             raise SpecError(
@@ -389,8 +388,8 @@ class Instantiator:
             require(frame, replace(constraint, left=left, right=right))
 
 
-def outer_type(type_: TensorType, bindings: dict[str, Dim] | object) -> TensorType:
-    return type_.with_shape(tuple([d if isinstance(d, int) else substitute(d, bindings) for d in type_.shape]))  # type: ignore[arg-type]
+def outer_type(type_: TensorType, bindings: Mapping[str, Dim]) -> TensorType:
+    return type_.with_shape(tuple([d if isinstance(d, int) else substitute(d, bindings) for d in type_.shape]))
 
 
 def axis_names(pattern: syntax.TypeExpr | None, rank: int) -> tuple[str | None, ...]:
