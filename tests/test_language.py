@@ -207,6 +207,13 @@ def test_a_requirement_of_a_module_is_one_of_its_callers() -> None:
         program("return x -> Half", "(x: float[B, 5])", before)
 
 
+def test_a_size_declared_as_an_expression_stays_one() -> None:
+    before = "module Shift()(x: float[B, T], y: float[B, T - 1]) -> float[B, T - 1] { return x[:, :-1] + y }"
+    assert output_type("return Shift()(x, x[:, 1:])", "(x: float[B, N])", before) == "f32[B, N - 1]"
+    with pytest.raises(SpecError, match="DL0301"):
+        program("return Shift()(x, x)", "(x: float[B, N])", before)
+
+
 def test_divisibility_makes_sizes_exact() -> None:
     body = "require H % 4 == 0\nreturn x + interpolate(avg_pool2d(avg_pool2d(x, 2), 2), scale=4)"
     assert output_type(body, "(x: float[B, 1, H, H])") == "f32[B, 1, H, H]"

@@ -62,6 +62,14 @@ class LocalDims:
         self.bindings[name] = size
         return own
 
+    def express(self, size: Dim, wanted: str) -> None:
+        """Keep the caller's `size` as an expression of sizes that have names already; name it where it is none."""
+        own = self.translate(size)
+        if own is None:
+            self.name(size, wanted)
+        else:
+            self.local[size] = own
+
     def translate(self, size: Dim) -> Dim | None:
         """A size of the caller in the definition's names, or None when no input binds it."""
         if isinstance(size, int):
@@ -142,7 +150,7 @@ def match(context: Context, static: Frame, formals: list[Formal], dims: LocalDim
         wanted = context.evaluate(static, pattern)
         if not isinstance(wanted, int | Expr) or isinstance(wanted, bool):
             raise error("DL0417", f"a size in a type is an integer, not {describe(wanted)}", pattern.span)
-        dims.name(size, f"d{axis}")
+        dims.express(size, f"d{axis}")
         _check_equal(pattern, wanted, size, formal, axis, pattern.span)
     return bound
 
