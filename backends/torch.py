@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Result, Session, Unsupported
-from backends.torch_module import define, structure
+from backends.torch_module import define
 from backends.torch_names import RESERVED, method_name
 from backends.torch_rows import ROWS
-from backends.torch_units import Tree, Unit
+from backends.torch_units import Tree, Unit, structure
 from backends.writer import Line, Namespace, docstring, rendered
 from dsl.ir import Node, Program
 from dsl.types import DType
@@ -149,7 +149,9 @@ class TorchBackend:
     def refusal(self, node: Node, options: EmitOptions) -> str | None:
         owned = node.attributes.get("path") if node.op in ("param", "buffer") else node.target.child if node.target else None
         if owned == "training":
-            return "an nn.Module keeps its mode under the name `training`, so nothing that it owns can have it; choose another label"
+            return (
+                "an nn.Module keeps its mode under the name `training`, so nothing that it owns can have it; choose another label"
+            )
         row = ROWS.get(node.op)
         if row is None and node.target is None and node.op not in ("input", "param", "buffer"):
             return "it has no row for it"

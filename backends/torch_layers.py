@@ -14,7 +14,7 @@ from backends.python import Body
 from backends.torch_rows import ROWS
 from backends.torch_tensors import DTYPES, one_axis
 from backends.torch_windows import short, symmetric
-from backends.writer import Expression, call, method, quoted
+from backends.writer import Expression, call, index, method, quoted
 from dsl.dims import Expr, dims_equal
 from dsl.ir import Graph, Node, StaticValue
 from dsl.ops.card import AttributeValue
@@ -294,12 +294,16 @@ def _attention(callee: Graph) -> Spelling | None:
     kinds = {callee.type(x).dtype for x in (q, k, v)}
     if (mask and hyper.get("causal")) or len(kinds) > 1 or len({callee.type(x).rank for x in (q, k, v)}) > 1 or _rank(callee) < 3:
         return None
+    if mask and callee.type(mask[0]).rank > _rank(callee):
+        return None
+    flat = bool(mask) and callee.type(mask[0]).rank < 2  # PyTorch asks the mask for its second axis from the end
     rate, scale = hyper.get("rate"), hyper.get("scale")
 
     def spelled(body: Body, xs: list[Expression]) -> Expression:
         dropped = None if not rate else f"{body.static(rate)} if {body.dialect.training(body)} else 0.0"
+        allowed = index(xs[3], "None") if flat else xs[3] if mask else None
         return call(
-            "F.scaled_dot_product_attention", *xs[:3], attn_mask=xs[3] if mask else None, dropout_p=dropped,
+            "F.scaled_dot_product_attention", *xs[:3], attn_mask=allowed, dropout_p=dropped,
             is_causal="True" if hyper.get("causal") else None, scale=None if scale is None else body.static(scale),
         )  # fmt: skip
 
@@ -349,6 +353,9 @@ FUNCTIONS: Mapping[str, FunctionRow] = {
     "hard_tanh": _numbers("F.hardtanh", low=("min_val", -1.0), high=("max_val", 1.0)),
     "hard_shrink": _numbers("F.hardshrink", threshold=("lambd", 0.5)),
     "soft_shrink": _numbers("F.softshrink", threshold=("lambd", 0.5)),
+    "local_response_norm": _numbers(
+        "F.local_response_norm", size=("size", None), alpha=("alpha", 1e-4), beta=("beta", 0.75), k=("k", 1.0)
+    ),
     "normalize": _normalize,
     "attention": _attention,
     "cross_entropy": _cross_entropy,

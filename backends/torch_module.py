@@ -6,13 +6,17 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from backends.python import Body, Placeholder
+import numpy as np
+
+from backends.python import Body
+from backends.python_sizes import Placeholder
 from backends.torch_dialect import TorchBody, TorchDialect, table_lines
 from backends.torch_init import InitCall
 from backends.torch_layers import REQUIRED, Setting
 from backends.torch_names import child_text, is_plain, method_name, owned_text
 from backends.torch_tensors import DTYPES, tensor
-from backends.torch_units import Construction, Definition, Owned, Plan, Unit, Varying, plan_of, structure, varying
+from backends.torch_units import Construction, Definition, Owned, Plan, Unit, plan_of
+from backends.torch_varying import Varying, varying
 from backends.writer import (
     Expression,
     Line,
@@ -22,14 +26,13 @@ from backends.writer import (
     docstring,
     fits,
     identifier,
-    method,
     number_text,
     quoted,
     sequence,
     snake_case,
 )
 from dsl.dims import Dim
-from dsl.ir import Constraint, Graph, StaticValue, Value
+from dsl.ir import Constraint, Graph, StaticValue
 from dsl.types import DType
 
 
@@ -211,10 +214,7 @@ class _ClassWriter:
             lines += [Line(1, "def reset_parameters(self) -> None:"), *starts]
         return lines
 
-    def _table(self, name: str, value: object, dtype: DType) -> list[Line]:
-        import numpy as np
-
-        assert isinstance(value, np.ndarray)
+    def _table(self, name: str, value: np.ndarray, dtype: DType) -> list[Line]:
         lines = table_lines(name, value, dtype, 2)
         if len(lines) == 1 and lines[0].expression is not None:
             direct = call("self.register_buffer", quoted(name), lines[0].expression, persistent="False")
@@ -394,6 +394,3 @@ def _long_message(indent: int, message: str) -> list[Line]:
         *(Line(indent + 1, quoted(piece)) for piece in pieces),
         Line(indent, ")"),
     ]
-
-
-__all__ = ["Value", "Written", "define", "method", "structure", "write"]

@@ -8,7 +8,6 @@ from backends.writer import Expression, attribute, binary, call, index, method, 
 from dsl.dims import Dim, Expr, dims_equal
 from dsl.ir import Node
 from dsl.ops.card import AttributeValue
-from dsl.ops.inference import axis
 from dsl.ops.sizes import dim_tuple, int_tuple, pair_tuple, product
 
 Operands = list[Expression]
@@ -218,5 +217,3 @@ SHAPE_ROWS: Rows = {
     "roll": _roll,
     "tile": _tile,
 }
-
-__all__ = ["SHAPE_ROWS", "axis"]

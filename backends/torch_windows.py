@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.python import Body, Emit, Rows
+from backends.python import Body, Rows
 from backends.torch_tensors import tensors
 from backends.writer import Expression, binary, call, index, quoted, sequence, slice_text
 from dsl.dims import Dim
@@ -140,5 +140,3 @@ WINDOW_ROWS: Rows = {
     "adaptive_avg_pool": _adaptive,
     "interpolate": _interpolate,
 }
-
-__all__ = ["WINDOW_ROWS", "Emit", "padded_by", "short", "symmetric", "unless"]
