@@ -122,8 +122,10 @@ class GPT2(nn.Module):
 
 def _in_order(net: nn.Module, weights: Weights) -> dict[str, Tensor]:
     """The weights under the names of `net`, which declares its layers in the order of the spec."""
-    names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
-    return {name: torch.from_numpy(value) for name, value in zip(names, weights.values(), strict=True)}
+    own = dict.fromkeys(name.rpartition(".")[0] for name in net.state_dict())
+    given = dict.fromkeys(name.rpartition(".")[0] for name in weights)
+    renamed = dict(zip(given, own, strict=True))
+    return {f"{renamed[n.rpartition('.')[0]]}.{n.rpartition('.')[2]}": torch.from_numpy(v) for n, v in weights.items()}
 
 
 def _gpt2_state(weights: Weights) -> dict[str, Tensor]:
