@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+"""Most of the time of a test of JAX goes to LLVM. The program that it compiles is the same; read when jax is imported."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,289 @@
+"""Every definition of the library is the same on PyTorch, JAX and ONNX as on the reference, in both modes.
+
+Each group is one model: its inputs, and expressions that are its outputs. Backends have their own words for much of the library
+(`nn.GroupNorm`, `F.cross_entropy`, `LayerNormalization`), so each argument that such a word could drop or read otherwise is given once.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from backends.base import EmitOptions
+from dsl.compiler import compile_graph
+from dsl.parse import parse
+from dsl.source import Source
+from dsl.syntax import Function, Module
+from dsl.verification.compare import verify
+
+LIBRARY = Path(__file__).parent.parent / "dsl" / "lib"
+
+Group = tuple[str, list[str]]
+
+ACTIVATIONS: dict[str, Group] = {
+    "activations": ("x: float[B, T, 6], v: float[N]", [
+        "softmax(x)", "softmax(x, over=0)", "softmax(x, over=T)", "softmax(v)", "softmax(x, over=-2)",
+        "log_softmax(x)", "log_softmax(x, over=0)", "log_softmax(x, over=-2)", "log_softmax(v)",
+        "log_sigmoid(x)", "gelu(x)", "gelu_tanh(x)", "silu(x)", "swish(3 * x)", "mish(x)", "selu(x)", "softsign(x)",
+        "tanh_shrink(x)",
+        "leaky_relu(x)", "leaky_relu(x, 0.3)", "elu(x)", "elu(x, 0.5)", "celu(x)", "celu(x, 0.5)",
+        "relu6(5 * x)", "hard_tanh(x)", "hard_tanh(x, -0.5, 2.0)", "hard_sigmoid(3 * x)", "hard_swish(3 * x)",
+        "hard_shrink(x)", "hard_shrink(x, 0.1)", "soft_shrink(x)", "soft_shrink(x, 0.1)",
+        "glu(x)", "glu(x, over=-1)", "swiglu(x)", "swiglu(x, over=2)", "glu(concat(x, x + 1, over=0), over=0)",
+        "normalize(x)", "normalize(x, over=0)", "normalize(0.001 * x, over=1, eps=0.5)", "normalize(v, over=0)",
+        "silu(cast(x > 0, float) * 2)", "softmax(1000 * x)", "log_sigmoid(200 * x)", "gelu(20 * x)", "log_softmax(100 * x)",
+    ]),
+    "learned": ("x: float[B, 4, H, W], y: float[B, 4], z: float[B, 4, T]", [
+        "PReLU()(x)", "PReLU(shared=false)(x)", "PReLU(shared=false)(y)", "PReLU(slope=0.5)(z)",
+        "PReLU(shared=false, slope=-0.5)(z)",
+    ]),
+}  # fmt: skip
+
+LINEAR: dict[str, Group] = {
+    "linear": ("v: float[5], x: float[B, 5], y: float[B, T, 5], z: float[B, T, H, 5], b: float[B, 3]", [
+        *(f"Linear(4)({name})" for name in "vxyz"), *(f"Linear(4, bias=false)({name})" for name in "vxyz"), "Linear(1)(x)",
+        "Bilinear(4)(x, b)", "Bilinear(2, bias=false)(b, x)",
+        "MLP([4, 3])(y)", "MLP([4], out=2, act=tanh)(v)", "MLP([4], out=2, bias=false)(x)", "MLP([], out=2)(z)",
+    ]),
+    "embedding": ("t: int[B, T], one: int[], deep: int[B, T, 2], x: float[B, T, 6]", [
+        "Embedding(7, 3)(t)", "Embedding(7, 3)(one)", "Embedding(7, 3)(deep)", "Embedding(1025, 3)(arange(T))",
+        "Embedding(1030, 6)(arange(3, T + 3)) + x", "LearnedPositions(1024)(x)", "sinusoid(T, 6) + x",
+        "sinusoid(4, 8, base=100.0)",
+    ]),
+}  # fmt: skip
+
+CONV: dict[str, Group] = {
+    "conv": ("a: float[B, 4, L], x: float[B, 4, H, W], v: float[B, 2, D, H, W], odd: float[2, 3, 7, 8]", [
+        "Conv1d(6, 3)(a)", "Conv1d(6, [3], groups=2, bias=false)(a)", 'Conv1d(6, 4, padding="same")(a)',
+        "Conv1d(8, 3, groups=4, padding=2)(a)",
+        'Conv1d(3, 2, stride=2, padding="valid", dilation=2)(a)', 'Conv1d(3, 3, stride=2, padding="same")(odd[0])',
+        'Conv1d(3, 4, stride=3, padding="same")(odd[:, :, 2])', "Conv1d(3, 3, padding=[[2, 0]])(a)",
+        "Conv2d(3, 3)(x)", "Conv2d(4, 3, groups=4, padding=1)(x)", "Conv2d(6, [3, 2], stride=[2, 1], padding=[1, 0])(x)",
+        'Conv2d(3, [2, 3], dilation=[1, 2], padding="same", bias=false)(x)',
+        "Conv2d(3, 3, padding=[[1, 2], [0, 1]], dilation=2, groups=1)(x)",
+        'Conv2d(3, [4, 3], stride=[2, 3], padding="same", bias=false)(odd)', "Conv2d(3, 1)(x)",
+        "Conv3d(3, 2)(v)", "Conv3d(4, [1, 2, 3], stride=[1, 2, 1], padding=[0, 1, 1], groups=2)(v)",
+        'Conv3d(3, 2, padding="same", bias=false)(v)', "Conv3d(2, 2, padding=[[1, 0], [0, 1], [1, 1]], dilation=[1, 2, 1])(v)",
+    ]),
+    "conv_transpose": ("a: float[B, 4, L], x: float[B, 4, H, W], v: float[B, 2, D, H, W]", [
+        "ConvTranspose1d(3, 3)(a)", "ConvTranspose1d(6, 3, stride=2, padding=1, output_padding=1, groups=2)(a)",
+        "ConvTranspose1d(3, 3, dilation=2, output_padding=1, bias=false)(a)",
+        "ConvTranspose1d(2, [4], stride=3, padding=[1])(a)",
+        "ConvTranspose2d(3, 3)(x)",
+        "ConvTranspose2d(6, [3, 2], stride=[2, 3], padding=[1, 0], output_padding=[1, 2], groups=2)(x)",
+        "ConvTranspose2d(3, 3, padding=[0, 1], dilation=[2, 1], bias=false)(x)",
+        "ConvTranspose2d(4, 4, stride=2, padding=1, groups=4)(x)",
+        "ConvTranspose3d(3, 2)(v)",
+        "ConvTranspose3d(4, [1, 2, 3], stride=[1, 2, 2], padding=[0, 1, 1], groups=2, bias=false)(v)",
+        "ConvTranspose3d(2, 2, stride=2, output_padding=[0, 1, 1], dilation=2)(v)",
+    ]),
+}  # fmt: skip
+
+NORM: dict[str, Group] = {
+    "batch_norm": ("y: float[B, 4], a: float[B, 4, L], x: float[B, 4, H, W], v: float[B, 2, T, H, W]", [
+        "BatchNorm1d()(y)", "BatchNorm1d(momentum=0.3, eps=0.1)(a)", "BatchNorm1d(affine=false)(y)",
+        "BatchNorm1d(affine=false, eps=0.1)(a)",
+        "BatchNorm2d()(x)", "BatchNorm2d(momentum=0.01, eps=0.1)(x)", "BatchNorm2d(affine=false)(x)",
+        "BatchNorm2d(momentum=1.0)(x)",
+        "BatchNorm3d()(v)", "BatchNorm3d(momentum=0.3, eps=0.1, affine=false)(v)",
+    ]),
+    "norm": ("y: float[B, 6], a: float[B, 6, L], x: float[B, 6, H, W], v: float[B, 4, T, H, W]", [
+        "LayerNorm()(y)", "LayerNorm(eps=0.1)(transpose(a, 1, 2))", "LayerNorm(bias=false)(y)", "LayerNorm(affine=false)(y)",
+        "LayerNorm(affine=false, bias=false, eps=0.1)(permute(x, [0, 2, 3, 1]))", "LayerNorm()(y[0])",
+        "LayerNorm(affine=false)(a)",
+        "RMSNorm()(y)", "RMSNorm(eps=0.1)(transpose(a, 1, 2))", "RMSNorm(affine=false)(permute(x, [0, 2, 3, 1]))",
+        "RMSNorm()(y[0])",
+        "RMSNorm(affine=false, eps=0.1)(a)",
+        "GroupNorm(3)(y)", "GroupNorm(2)(a)", "GroupNorm(6, eps=0.1)(x)", "GroupNorm(1, affine=false)(x)",
+        "GroupNorm(2, affine=false)(v)",
+        "InstanceNorm()(a)", "InstanceNorm(affine=true)(x)", "InstanceNorm(eps=0.1)(v)",
+        "InstanceNorm(eps=0.1, affine=true)(a)",
+        "local_response_norm(x, 5)", "local_response_norm(x, 4, alpha=0.5, beta=0.5, k=2.0)",
+        "local_response_norm(x, 1, alpha=1.0)",
+        "over_channels(y[0], 4) * x", "standardize_channels(x, y[0], y[0] ** 2, 0.1)",
+    ]),
+}  # fmt: skip
+
+POOL: dict[str, Group] = {
+    "pool": ("a: float[B, 2, L], x: float[B, 2, H, W], v: float[B, 1, D, E, F], fixed: float[2, 3, 9, 8], volume: float[1, 2, 3, 5, 4]", [
+        "max_pool1d(a, 2)", "max_pool1d(a, 3, stride=2, padding=1, ceil_mode=true)", "max_pool1d(a, 2, stride=1, dilation=2)",
+        "max_pool2d(x, 2)", "max_pool2d(x, [3, 2], stride=[2, 1], padding=[1, 0])",
+        "max_pool2d(x, 3, padding=1, ceil_mode=true)",
+        "max_pool2d(x, 2, dilation=2, padding=1, stride=2, ceil_mode=true)", "max_pool2d(x - 100, 3, stride=1, padding=1)",
+        "max_pool3d(v, 2)", "max_pool3d(v, 3, stride=[1, 2, 2], padding=1, ceil_mode=true)",
+        "max_pool3d(v, 2, dilation=[1, 2, 1], stride=1)",
+        "avg_pool1d(a, 2)", "avg_pool1d(a, 3, stride=2, padding=1, ceil_mode=true)",
+        "avg_pool1d(a, 3, padding=1, count_include_pad=false)",
+        "avg_pool2d(x, 2)", "avg_pool2d(x, [3, 2], stride=[2, 1], padding=[1, 0])",
+        "avg_pool2d(x, 3, padding=1, ceil_mode=true)",
+        "avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=true, count_include_pad=false)",
+        "avg_pool2d(x, 3, stride=2, ceil_mode=true)",
+        "avg_pool3d(v, 2)", "avg_pool3d(volume, 3, stride=2, padding=1, ceil_mode=true, count_include_pad=false)",
+        "avg_pool3d(volume, [1, 2, 3], padding=[0, 1, 1])",
+        "adaptive_avg_pool1d(a, 1)", "adaptive_avg_pool1d(a, 3)", "adaptive_avg_pool2d(x, 1)", "adaptive_avg_pool2d(x, [3, 2])",
+        "adaptive_avg_pool(x, size=[H, 1])", "adaptive_avg_pool(x, size=[L, 2])", "adaptive_avg_pool2d(fixed, [3, 4])",
+        "adaptive_avg_pool2d(fixed, [4, 3])", "adaptive_avg_pool(fixed, size=[11, L])", "adaptive_avg_pool3d(v, [2, 1, 3])",
+        "adaptive_avg_pool3d(v, 1)",
+        "global_avg_pool2d(x)", "global_max_pool2d(x)",
+        *(f"{kind}_pool2d(fixed, 3, stride=2, padding=1, ceil_mode={c})" for kind in ("max", "avg") for c in ("true", "false")),
+        "avg_pool2d(fixed, 3, stride=3, padding=1, ceil_mode=true, count_include_pad=false)",
+        "max_pool2d(fixed, 2, stride=3, ceil_mode=true)",
+    ]),
+}  # fmt: skip
+
+
+def reductions(*calls: str) -> list[str]:
+    """Each loss as it is by default, summed, and element by element."""
+    return [f"{c}{r})" for c in calls for r in ("", ', reduction="sum"', ', reduction="none"')]
+
+
+LOSS: dict[str, Group] = {
+    "losses of classes": (
+        "x: float[B, 5], t: int[B], m: float[B, 5, H, W], u: int[B, H, W], s: float[B, T, 5], r: int[B, T], w: float[5]", [
+        *reductions("cross_entropy(x, t", "cross_entropy(x, t, ignore_index=2", "cross_entropy(x, t, label_smoothing=0.2"),
+        *reductions("cross_entropy(x, t, weight=abs(w)", "cross_entropy(m, u, over=1", "cross_entropy(s, r",
+        "cross_entropy(s, r, over=2"),
+        *reductions("cross_entropy(m, u, over=-3, weight=abs(w), ignore_index=1, label_smoothing=0.1"),
+        *reductions("cross_entropy(s, r, ignore_index=0, label_smoothing=0.3", "cross_entropy(m, u, over=1, ignore_index=-100"),
+        *reductions("cross_entropy(s, r, weight=abs(w), label_smoothing=0.3",
+        "cross_entropy(m, u, over=1, label_smoothing=0.3"),
+        *reductions("cross_entropy(s, r, weight=abs(w), ignore_index=3", "nll(log_softmax(x), t", "nll(log_softmax(s), r, ignore_index=1"),
+        "cross_entropy(x[0], t[0])", "cross_entropy(transpose(x, 0, 1), t, over=0)", "cross_entropy(x, cast(t, i32))",
+        'cross_entropy(permute(m, [0, 2, 1, 3]), u, over=2, reduction="none")',
+        "nll(log_softmax(m, over=1), u, over=1, weight=abs(w))",
+        *reductions("hinge(x, t", "hinge(s, r, margin=0.3"),
+        *reductions("soft_cross_entropy(x, softmax(x ** 2)",
+        "soft_cross_entropy(x, 2 * x, temperature=3.0, soften_target=true"),
+        "soft_cross_entropy(m, softmax(m ** 2, over=1), over=1)",
+    ]),
+    "losses of numbers": ("a: float[B, 4], b: float[B, 4], c: float[B, 4], d: float[B]", [
+        *reductions("mse(a, b", "l1(a, b", "huber(a, b", "huber(a, b, delta=0.3", "smooth_l1(a, b", "smooth_l1(a, b, beta=0.3"),
+        *reductions("bce(sigmoid(a), sigmoid(b)", "bce_with_logits(a, sigmoid(b)", "bce_with_logits(50 * a, sigmoid(b), pos_weight=3.0"),
+        *reductions("kl_div(log_softmax(a), softmax(b)", "focal(a, sigmoid(b)", "focal(a, sigmoid(b), gamma=1.5, alpha=0.25"),
+        *reductions("margin_ranking(a, b, sign(c)", "margin_ranking(a, b, sign(c), margin=0.3"),
+        *reductions("cosine_embedding(a, b, sign(d)", "cosine_embedding(a, b, sign(d), margin=0.2"),
+        *reductions("triplet(a, b, c", "triplet(a, b, c, margin=0.1, eps=0.01"),
+        *reductions("contrastive(a, b, cast(d > 0, float)", "contrastive(a, b, cast(d > 0, float), margin=3.0"),
+        'kl_div(log_softmax(a), softmax(b), reduction="batchmean")', "kl_div(a, relu(b))",
+        "bce(cast(a > 0, float), cast(b > 0, float))",
+        "cosine_similarity(a, b)", "cosine_similarity(a, b, over=0)", "cosine_similarity(a, 0 * b)",
+        "cosine_similarity(a, b, eps=50.0)",
+        "mse(d, d + 1)", "mse(d[0], 2 * d[0])", 'reduced(a, "none")', 'reduced(a, "sum")', "reduced(a)",
+        "bce_with_logits(d, 0 * d + 1)",
+    ]),
+}  # fmt: skip
+
+QKV = "q: float[B, 4, T, 6], k: float[B, 4, S, 6], v: float[B, 4, S, 3], m: bool[B, 1, 1, S], f: bool[T, S], w: float[B, T, 4]"
+ATTENTION: dict[str, Group] = {
+    "attention": (QKV, [
+        "attention(q, k, v)", "attention(q, k, v, causal=true)", "attention(q, k, v, mask=m)", "attention(q, k, v, mask=f)",
+        "attention(q, k, v, mask=m, causal=true)", "attention(q, k, v, mask=f, causal=true, scale=0.3)",
+        "attention(q, q, q, causal=true)",
+        "attention(q, k, v, scale=2.0)", "attention(q[0], k[0], v[0], mask=f)", "attention(q[0, 0], k[0, 0], v[0, 0])",
+        "attention(q[0, 0], k[0, 0], v[0, 0], causal=true)", "attention(q, k[:, :1], v[:, :1])",
+        "attention(q, k, v, mask=m[0, 0, 0])",
+        "attention(q, k, v, mask=logical_and(m, not (m == m)))",
+        "attention(q, k, v, mask=logical_and(f, arange(S) > 100), causal=true)",
+        "split_heads(w, 2)", "share_heads(split_heads(w, 2), 4)", "share_heads(q, 4)", "share_heads(q, 8)",
+    ]),
+    "multi_head": (
+        "x: float[B, T, 8], y: float[B, S, 6], z: float[B, S, 5], m: bool[B, 1, 1, S], p: bool[B, 1, 1, T], f: bool[T, T]", [
+        "MultiHeadAttention(2)(x, y, z)", "MultiHeadAttention(2)(x, y, z, m)",
+        "MultiHeadAttention(4, kv_heads=2, bias=false)(x, y, z, m)",
+        "MultiHeadAttention(4, kv_heads=1, causal=true)(x, y, z)", "MultiHeadAttention(2, causal=true)(x, x, x, mask=p)",
+        "SelfAttention(2)(x)", "SelfAttention(1, causal=true)(x)", "SelfAttention(2, causal=true)(x, p)",
+        "SelfAttention(2)(x, p)",
+        "SelfAttention(2)(x, f)", "SelfAttention(4, kv_heads=2)(x, p)",
+        "SelfAttention(4, kv_heads=1, causal=true, bias=false)(x, f)",
+        "SelfAttention(4, causal=true, bias=false)(x)", "SelfAttention(2)(x, mask=logical_and(p, arange(T) > 1000))",
+        "FeedForward(7)(x)",
+        "FeedForward(5, act=gelu)(z)", "SelfAttention(8, bias=false)(x, mask=p)", "SelfAttention(2)(x, p[0, 0, 0])",
+    ]),
+    "transformer": ("x: float[B, T, 6], y: float[B, S, 4], m: bool[B, 1, 1, S], p: bool[B, 1, 1, T]", [
+        "TransformerEncoderLayer(2, 5, rate=0.0, norm_first=true, eps=0.1)(x, p)",
+        "TransformerEncoderLayer(3, 5, rate=0.0, act=gelu)(x)",
+        "TransformerDecoderLayer(2, 5, rate=0.0)(x, y, m)",
+        "TransformerDecoderLayer(2, 5, rate=0.0, norm_first=true, causal=false)(x, y)",
+        "TransformerEncoder(2, 2, 5, rate=0.0)(x)", "TransformerEncoder(2, 2, 5, rate=0.0, norm_first=true, eps=0.1)(x, p)",
+        "TransformerDecoder(2, 2, 5, rate=0.0)(x, y, m)", "TransformerDecoder(1, 3, 5, rate=0.0, norm_first=true)(x, y)",
+    ]),
+    "dropout": ("x: float[B, T, 4], y: float[B, S, 4], m: bool[B, 1, 1, S], p: bool[B, 1, 1, T]", [
+        "TransformerEncoderLayer(2, 5)(x, p)", "TransformerDecoderLayer(2, 5, rate=0.5)(x, y, m)",
+        "FeedForward(7, rate=0.5)(x)",
+        "SelfAttention(2, rate=0.5)(x)", "SelfAttention(2, rate=0.5, causal=true)(x, p)",
+        "MultiHeadAttention(2, rate=0.3)(x, y, y, m)",
+        "BatchNorm1d()(flatten(x, start=1)[:, :3])", "dropout(x, 0.5)",
+    ]),
+}  # fmt: skip
+
+INITIALIZERS: dict[str, Group] = {
+    "initializers": ("x: float[B, 4]", [
+        f"Linear(3, init={name})(x)"
+        for name in (
+            "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "kaiming_normal_out", "lecun_uniform",
+        "lecun_normal",
+            "fan_in_uniform",
+        )
+    ]),
+}  # fmt: skip
+
+FILES: dict[str, dict[str, Group]] = {
+    "activation": ACTIVATIONS,
+    "attention": ATTENTION,
+    "conv": CONV,
+    "embedding": {"embedding": LINEAR["embedding"]},
+    "initializer": INITIALIZERS,
+    "linear": {"linear": LINEAR["linear"]},
+    "loss": LOSS,
+    "mlp": {"linear": LINEAR["linear"]},
+    "norm": NORM,
+    "pool": POOL,
+}
+GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
+
+
+def model_of(group: Group) -> str:
+    """A model with an output for each expression."""
+    inputs, expressions = group
+    lines = [f"  y{i} = {expression}" for i, expression in enumerate(expressions)]
+    return "\n".join([f"model Group()({inputs}) {{", *lines, f"  return {', '.join(f'y{i}' for i in range(len(lines)))}", "}"])
+
+
+def disagreements(group: Group, backends: list[str] | None, options: EmitOptions) -> list[str]:
+    """The outputs of the group that a backend computes differently."""
+    report = verify(compile_graph(Source("group", model_of(group))), backends, sizes=1, options=options)
+    assert not report.refusals, report.refusals
+    assert {row.backend for row in report.rows} >= set(backends or ("torch", "jax", "onnx"))
+    assert not [row for row in report.rows if row.note]
+    return [f"{expression_of(row.output, group)}: {row}" for row in report.rows if not row.ok]
+
+
+def expression_of(output: str, group: Group) -> str:
+    """The expression behind the name of an output."""
+    return group[1][int(output[1:])] if re.fullmatch(r"y\d+", output) else output
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_definition_of_the_library_is_compared(name: str) -> None:
+    tree = parse(Source(name, (LIBRARY / f"{name}.dl").read_text()))
+    text = " ".join(expression for _, expressions in FILES[name].values() for expression in expressions)
+    names = [d.name for d in tree.definitions if isinstance(d, Module | Function)]
+    assert len(names) == len(tree.definitions)
+    missing = [name for name in names if not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+def test_every_file_of_the_library_is_compared() -> None:
+    assert {path.stem for path in LIBRARY.glob("*.dl")} == set(FILES)
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_the_library_is_the_same_on_every_backend(name: str) -> None:
+    assert not disagreements(GROUPS[name], None, EmitOptions())
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_the_library_is_the_same_in_onnx_without_functions(name: str) -> None:
+    assert not disagreements(GROUPS[name], ["onnx"], EmitOptions(inline=True))
