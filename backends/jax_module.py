@@ -91,7 +91,7 @@ class ModuleBody(Body):
                 found.append("_")
                 continue
             found.append(self._variable(self.hint(value), value))
-            self.expressions[value] = Expression(found[-1], reads=(tuple(value),))
+            self.expressions[value] = Expression(found[-1], reads=((value.node, value.index),))
         self.lines.append(Line(self.indent, f"{', '.join([*found, state])} = ", expression))
 
 

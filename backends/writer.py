@@ -308,9 +308,7 @@ def docstring(text: str, indent: int) -> list[Line]:
     if lines[0].startswith('"'):
         lines[0] = f"'{lines[0][1:]}"
     room = WIDTH - len(INDENT) * indent - 3
-    paragraphs = [
-        " ".join(group) for filled, group in itertools.groupby(lines, bool) for group in [list(group)] if filled or group
-    ]
+    paragraphs = [" ".join(group) for _, group in itertools.groupby(lines, bool)]
     wrapped = [part for text in paragraphs for part in (textwrap.wrap(text, room, break_long_words=False) or [""])]
     if len(wrapped) == 1 and len(wrapped[0]) + 3 > room:
         wrapped = textwrap.wrap(wrapped[0], room - 3, break_long_words=False)

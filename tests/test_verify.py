@@ -17,10 +17,10 @@ from dsl.passes.lift_draws import lift_draws
 from dsl.passes.lift_parameters import lift_parameters
 from dsl.passes.specialize import specialize_graph
 from dsl.source import Source
+from dsl.verification.compare import verify
 from dsl.verification.input_ranges import input_ranges
 from dsl.verification.report import Report
 from dsl.verification.sizes import choose_sizes
-from dsl.verification.compare import verify
 from tests.twin_backend import Spoil, TwinBackend, faithful
 
 

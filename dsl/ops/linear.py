@@ -76,7 +76,7 @@ def _infer_einsum(types: tuple[TensorType, ...], attributes: Attributes) -> Tens
 def _bind(names: tuple[str, ...], x: TensorType, i: int, sizes: dict[str, Dim], dots: Shape) -> Shape:
     """Binds the axes of one operand; the shape under `...` with this operand's."""
     spread = x.rank - len(names) + 1
-    if DOTS not in names and spread != 1 or spread < 0:
+    if (DOTS not in names and spread != 1) or spread < 0:
         raise OpError(
             f"operand {i + 1} is {x}, and the pattern gives it {len(names)} axes: {' '.join(names)}", "xs", code="DL0402"
         )

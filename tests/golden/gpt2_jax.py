@@ -192,22 +192,26 @@ def nested(like, tensors):
 
     def take(path, leaf):
         names, copies = spec_names(path)
-        missing = [name for name in names if name not in tensors]
-        if missing:
-            raise ValueError(f"there is no tensor {missing[0]!r}")
-        found = [jnp.asarray(tensors[name], leaf.dtype) for name in names]
+        shape = leaf.shape[copies:]
         if is_hwio(path):
-            found = [hwio(tensor) for tensor in found]
-        value = jnp.stack(found).reshape(leaf.shape) if copies else found[0]
-        if value.shape != leaf.shape:
-            raise ValueError(f"{names[0]!r} has shape {value.shape}, not {leaf.shape}")
-        return value
+            shape = (shape[-1], shape[-2], *shape[:-2])
+        for name in names:
+            if name not in tensors:
+                raise ValueError(f"there is no tensor {name!r}")
+            if tensors[name].shape != shape:
+                found = tensors[name].shape
+                raise ValueError(f"{name!r} has shape {found}, not {shape}")
+        found = [tensors[name] for name in names]
+        value = jnp.asarray(found if copies else found[0], leaf.dtype)
+        if is_hwio(path):
+            value = jnp.moveaxis(value, (-len(shape), 1 - len(shape)), (-1, -2))
+        return value.reshape(leaf.shape)
 
     return jax.tree_util.tree_map_with_path(take, like)
 
 
 def named(tree):
-    """The leaves of a nested tree by the names of the spec.
+    """The leaves of a nested tree by the names of the spec, as NumPy arrays.
 
     A key such as "0:12" stands for that many copies, stacked along the first axis.
     """
@@ -216,6 +220,7 @@ def named(tree):
         names, copies = spec_names(path)
         if is_hwio(path):
             leaf = jnp.moveaxis(leaf, (-1, -2), (copies, copies + 1))
+        leaf = jax.device_get(leaf)
         pieces = leaf.reshape(-1, *leaf.shape[copies:])
         leaves |= dict(zip(names, pieces if copies else [leaf], strict=True))
     return leaves
@@ -236,8 +241,3 @@ def spec_names(path):
 def is_hwio(path):
     """Whether the leaf at `path` is the weight of a convolution, [*kernel, in, out]."""
     return str(getattr(path[-1], "key", "")).endswith(".hwio")
-
-
-def hwio(weight):
-    """The weight of a convolution from [out, in, *kernel] to [*kernel, in, out]."""
-    return jnp.moveaxis(weight, (0, 1), (-1, -2))
