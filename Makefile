@@ -41,6 +41,7 @@ docs: $(READY)
 
 ## make bench   compare with what a user would write by hand
 bench: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py
 
 clean:

@@ -24,9 +24,7 @@ def mlp(p: Params, x: Array) -> Array:
 
 def conv(p: Params, name: str, x: Array, stride: int, padding: int) -> Array:
     pads = [(padding, padding)] * 2
-    x = lax.conv_general_dilated(
-        x, p[f"{name}.conv.weight"], (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    x = lax.conv_general_dilated(x, p[f"{name}.conv.weight"], (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     scale = p[f"{name}.bn.weight"] * lax.rsqrt(p[f"{name}.bn.running_var"] + 1e-5)
     return (x - p[f"{name}.bn.running_mean"]) * scale + p[f"{name}.bn.bias"]
 

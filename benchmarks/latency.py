@@ -80,7 +80,8 @@ def prepare(network: str, folder: Path) -> None:
     """Weights and an input, from one seed; the running statistics are those of a trained network: not 0 and 1."""
     from targets import SPECS, spec
 
-    from dsl.compiler import compile_graph, weights_of
+    from dsl.compiler import compile_graph
+    from dsl.lower import weights_of
 
     _, model, hyper = SPECS[network]
     random = np.random.default_rng(0)
