@@ -75,6 +75,25 @@ def test_models_of_the_tour_are_the_same_on_every_backend(model: str, inline: bo
     assert report.ok, report
 
 
+@pytest.mark.parametrize(
+    ("signature", "body"),
+    [
+        ("z: float[B, 5]", "z -> Generator(6) -> Discriminator(7)"),
+        ("s: float[B, 4]", "s -> QNet(3)"),
+        ("x: float[B, 4, H, H]", "x -> Residual(6, stride=2) -> Residual(6)"),
+        ("x: float[B, T, 8]", "x -> Block(2) -> Linear(3)"),
+        ("x: float[B, 4, 28, 28]", "mean(x, over=1, keepdims=true) -> LeNet(classes=3)"),
+    ],
+    ids=["generator and discriminator", "q-network", "residual", "block", "lenet"],
+)
+def test_modules_of_the_tour_are_the_same_on_every_backend(signature: str, body: str) -> None:
+    names = "Generator, Discriminator, QNet, Residual, Block, Linear, LeNet"
+    text = f"from examples.tour import {names}\nmodel M()({signature}) {{ return {body} }}"
+    report = verify(compile_graph(Source("test.dl", text)), sizes=1)
+    assert not report.refusals
+    assert report.ok, report
+
+
 def assignments(dims: dict[str, list[int]]) -> list[dict[str, int]]:
     """As many assignments as the longest list of sizes has entries; shorter lists repeat their last."""
     longest = max(len(sizes) for sizes in dims.values())
