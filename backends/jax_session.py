@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from backends.base import Arrays, Result
+from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Program
 
 
@@ -23,7 +24,7 @@ class JaxSession:
         self.program = program
         self.entries = entries
         self.x64 = x64
-        self.device = jax.devices(device)[0]
+        self.device = _device(device)
         self.module = ModuleType(program.name)
         with self._settings():
             exec(compile(source, f"<{program.name} in JAX>", "exec"), self.module.__dict__)
@@ -66,6 +67,13 @@ class JaxSession:
             if self.x64:
                 stack.enter_context(jax.enable_x64(True))
             yield
+
+
+def _device(name: str) -> jax.Device:
+    try:
+        return jax.devices(name)[0]
+    except RuntimeError:
+        raise SpecError(Diagnostic("DL0703", f"this JAX does not run on `{name}`"), exit_code=3) from None
 
 
 def _array(value: object) -> np.ndarray:

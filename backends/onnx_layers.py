@@ -91,8 +91,9 @@ def _scale_and_bias(layer: Layer, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _batch_norm(layer: Layer) -> Tensor | None:
+    """The attribute eps is single precision, so f64 keeps the body."""
     count = _channels(layer)
-    if count is None or "running_mean" not in layer.graph.parameters:
+    if count is None or layer.x.dtype is DType.F64 or "running_mean" not in layer.graph.parameters:
         return None
     scale, bias = _scale_and_bias(layer, count)
     mean, var = layer.needed("running_mean"), layer.needed("running_var")

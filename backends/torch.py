@@ -21,6 +21,7 @@ from backends.torch_names import RESERVED, method_name
 from backends.torch_rows import ROWS
 from backends.torch_units import Tree, Unit, structure
 from backends.writer import Line, Namespace, docstring, rendered
+from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Node, Program
 from dsl.types import DType
 
@@ -163,6 +164,8 @@ class TorchBackend:
     def load(self, artifact: Artifact, program: Program, weights: Arrays, *, device: str = "cpu") -> Session:
         import torch
 
+        if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+            raise SpecError(Diagnostic("DL0703", f"this PyTorch does not run on `{device}`"), exit_code=3)
         model = main_class(module_of(artifact.content.decode()))()
         state = {name: torch.as_tensor(np.asarray(weights[name])) for name in program.parameters()}
         return TorchSession(program, model.to(device), state, device)

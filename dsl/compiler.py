@@ -104,8 +104,9 @@ def run_program(
     weights: str | Path | Arrays | None = None,
     seed: int = 0,
     training: bool = False,
+    device: str = "cpu",
 ) -> Result:
-    """Outputs of one entry point for given inputs, computed by a backend, with given or initial weights."""
+    """Outputs of one entry point for given inputs, computed by a backend on a device, with given or initial weights."""
     from dsl.inputs import fitted
 
     found = backend(target)
@@ -114,10 +115,10 @@ def run_program(
     feed = fitted(program.main, inputs)
     require_packages(found)
     if target == "reference":
-        session = found.load(Artifact("", b""), program, values)
+        session = found.load(Artifact("", b""), program, values, device=device)
     else:
         made = lower(program, found, EmitOptions(version=version()), weights=values)
-        session = found.load(made.artifact, made.program, made.weights if made.weights is not None else values)
+        session = found.load(made.artifact, made.program, made.weights if made.weights is not None else values, device=device)
     return session.run(feed, training=training, entry=program.main.entry)
 
 

@@ -52,6 +52,12 @@ def weight_options(command: Command) -> Command:
     return command
 
 
+def device_option(command: Command) -> Command:
+    return click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where to compute: cpu or cuda.")(
+        command
+    )
+
+
 def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="JSON, for tools.")(command)
 

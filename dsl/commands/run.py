@@ -7,7 +7,7 @@ import io
 import click
 import numpy as np
 
-from dsl.commands.options import FLOATS, model_options, spec_argument, weight_options
+from dsl.commands.options import FLOATS, device_option, model_options, spec_argument, weight_options
 from dsl.commands.terminal import report
 
 
@@ -20,6 +20,7 @@ from dsl.commands.terminal import report
 @weight_options
 @click.option("--entry", metavar="NAME", help="Which entry point; the first one by default.")
 @click.option("--training", is_flag=True, help="In training mode: batch statistics, dropout.")
+@device_option
 def run_command(
     spec: str,
     inputs: tuple[str, ...],
@@ -33,6 +34,7 @@ def run_command(
     seed: int,
     entry: str | None,
     training: bool,
+    device: str,
 ) -> None:
     """Run SPEC on inputs, with given or initial weights.
 
@@ -49,7 +51,9 @@ def run_command(
     report(made.warnings)
     program = made.program if entry is None else only_entry(made.program, entry)
     given = read_inputs(inputs, program.main)
-    result = run_program(made.program, given, target=backend, entry=entry, weights=weights, seed=seed, training=training)
+    result = run_program(
+        made.program, given, target=backend, entry=entry, weights=weights, seed=seed, training=training, device=device
+    )
     if output is None:
         for name, value in result.outputs.items():
             click.echo(_summary(name, np.asarray(value)))

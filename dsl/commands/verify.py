@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsl.commands.options import FLOATS, json_option, model_options, spec_argument, weight_options
+from dsl.commands.options import FLOATS, device_option, json_option, model_options, spec_argument, weight_options
 from dsl.commands.terminal import print_json, report
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Program
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--size", "sizes", multiple=True, metavar="DIM=N,N...", help="Sizes of a symbolic dimension; repeatable.")
 @model_options
 @weight_options
+@device_option
 @json_option
 def verify_command(
     spec: str,
@@ -34,6 +35,7 @@ def verify_command(
     max_parameters: int,
     weights: str | None,
     seed: int,
+    device: str,
     as_json: bool,
 ) -> int:
     """Prove that the backends compute what SPEC means: the same weights and inputs in each, against the NumPy reference, at several
@@ -56,6 +58,7 @@ def verify_command(
         seed=seed,
         sizes=_assignments(sizes, made.program, seed),
         weights=weights_of(made.program, weights) if weights is not None else None,
+        device=device,
     )
     if as_json:
         print_json(_as_json(found))

@@ -44,12 +44,14 @@ def verify(
     sizes: int | Sequence[Mapping[str, int]] = 3,
     options: EmitOptions | None = None,
     weights: Arrays | None = None,
+    device: str = "cpu",
 ) -> Report:
     """Compare each backend with the reference.
 
     `backends` are names; without them all that are installed here are compared, and one that cannot express the model is reported as a
     refusal instead of an error. `sizes` is how many assignments to the symbolic dimensions to try, or the assignments. `weights` are
     used as they are; without them the initial ones of the seed, those that begin as a constant moved a little.
+    `device` is where the backends compute.
     """
     parameters = program.parameters()
     used = weights if weights is not None else unconstant(initial_weights(program, seed), parameters, seed)
@@ -57,7 +59,7 @@ def verify(
     found = _Findings()
     for backend in _chosen(backends):
         try:
-            _compare(backend, points, used, options or EmitOptions(), found)
+            _compare(backend, points, used, options or EmitOptions(), found, device)
         except SpecError as refusal:
             if backends is not None:
                 raise
@@ -90,17 +92,17 @@ class _Findings:
     divergences: list[Divergence] = field(default_factory=list)
 
 
-def compile_and_load(backend: Backend, program: Program, weights: Arrays, options: EmitOptions) -> Session:
+def compile_and_load(backend: Backend, program: Program, weights: Arrays, options: EmitOptions, device: str = "cpu") -> Session:
     """Optimise, emit and open a program with its weights."""
     made = lower(program, backend, options, weights=weights)
-    return backend.load(made.artifact, made.program, made.weights if made.weights is not None else weights)
+    return backend.load(made.artifact, made.program, made.weights if made.weights is not None else weights, device=device)
 
 
-def _compare(backend: Backend, points: list[Point], weights: Arrays, options: EmitOptions, found: _Findings) -> None:
+def _compare(backend: Backend, points: list[Point], weights: Arrays, options: EmitOptions, found: _Findings, device: str) -> None:
     """Compare one backend at all points; the first failure of each case is followed to where it begins."""
 
     def compiled(program: Program, given: Arrays) -> Session:
-        return compile_and_load(backend, program, given, options)
+        return compile_and_load(backend, program, given, options, device)
 
     sessions: dict[int, Session] = {}
     followed: set[int] = set()
