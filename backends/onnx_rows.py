@@ -241,7 +241,12 @@ def _cumsum(s: Site) -> Tensor:
 
 
 def _matmul(s: Site) -> Tensor:
-    y = s.body.op("MatMul", *_operands(s))
+    """A vector on the right is made a column: onnxruntime forgets a transposition of the left that it has fused."""
+    left, right = _operands(s)
+    if s.types[1].rank == 1 and s.types[0].rank > 1:
+        column = s.body.op("MatMul", left, s.body.unsqueeze(right, 1))
+        return s.body.squeeze(column, -1)
+    y = s.body.op("MatMul", left, right)
     if s.types[0].rank == s.types[1].rank == 2 and y.dtype in KERNELS["Gemm"]:
         s.body.matrices.add(y.name)
     return y
