@@ -58,8 +58,20 @@ def _add(s: Site) -> Tensor:
     return total
 
 
+def _mul(s: Site) -> Tensor:
+    return s.body.op("Mul", *_kept_apart(s, _operands(s)))
+
+
 def _div(s: Site) -> Tensor:
-    return s.body.op("Div", *_operands(s, s.result.dtype))
+    return s.body.op("Div", *_kept_apart(s, _operands(s, s.result.dtype)))
+
+
+def _kept_apart(s: Site, factors: list[Tensor]) -> list[Tensor]:
+    """In f64, scalars as vectors: onnxruntime moves a scalar factor into a MatMul beside it, and keeps it in single precision there."""
+    shape = s.result.shape
+    if s.result.dtype is not DType.F64 or not shape:
+        return factors
+    return [s.body.op("Expand", x, s.body.shape(shape[-1:])) if t.rank == 0 else x for x, t in zip(factors, s.types, strict=True)]
 
 
 def _remainder(s: Site) -> Tensor:
@@ -275,7 +287,7 @@ def _training_only(s: Site) -> Tensor:
 ROWS: dict[str, Row | Unsupported] = {
     "add": _add,
     "sub": _binary("Sub"),
-    "mul": _binary("Mul"),
+    "mul": _mul,
     "div": _div,
     "pow": _binary("Pow"),
     "maximum": _binary("Max"),

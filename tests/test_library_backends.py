@@ -16,6 +16,7 @@ from dsl.compiler import compile_graph
 from dsl.parse import parse
 from dsl.source import Source
 from dsl.syntax import Function, Module
+from dsl.types import DType
 from dsl.verification.compare import verify
 
 LIBRARY = Path(__file__).parent.parent / "dsl" / "lib"
@@ -251,9 +252,10 @@ def model_of(group: Group) -> str:
     return "\n".join([f"model Group()({inputs}) {{", *lines, f"  return {', '.join(f'y{i}' for i in range(len(lines)))}", "}"])
 
 
-def disagreements(group: Group, backends: list[str] | None, options: EmitOptions) -> list[str]:
+def disagreements(group: Group, backends: list[str] | None, options: EmitOptions, float_type: DType = DType.F32) -> list[str]:
     """The outputs of the group that a backend computes differently."""
-    report = verify(compile_graph(Source("group", model_of(group))), backends, sizes=1, options=options)
+    program = compile_graph(Source("group", model_of(group)), float_type=float_type)
+    report = verify(program, backends, sizes=1, options=options)
     assert not report.refusals, report.refusals
     assert {row.backend for row in report.rows} >= set(backends or ("torch", "jax", "onnx"))
     assert not [row for row in report.rows if row.note]
@@ -287,3 +289,10 @@ def test_the_library_is_the_same_on_every_backend(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(GROUPS))
 def test_the_library_is_the_same_in_onnx_without_functions(name: str) -> None:
     assert not disagreements(GROUPS[name], ["onnx"], EmitOptions(inline=True))
+
+
+@pytest.mark.parametrize("name", ["attention", "batch_norm", "linear", "losses of classes"])
+def test_double_precision_is_kept_everywhere(name: str) -> None:
+    inputs, expressions = GROUPS[name]
+    known = [e for e in expressions if "gelu" not in e]  # onnxruntime has no erf of f64
+    assert not disagreements((inputs, known), None, EmitOptions(), DType.F64)

@@ -139,7 +139,6 @@ GROUPS: dict[str, Group] = {
         "conv(x, w)", "conv(x, w, padding=1)", "conv(x, w, stride=[2, 1], padding=[[1, 0], [2, 1]])",
         'conv(x, w, padding="same")',
         'conv(n, w, padding="same", stride=2)', "conv(n, w, dilation=[2, 1])", "conv_transpose(x, k)",
-        
         "conv_transpose(x, k, stride=[3, 2], padding=[[1, 0], [0, 1]], output_padding=[2, 1])",
         "conv_transpose(x, k, dilation=2, output_padding=1)",
         "max_pool(x, kernel=2)", "max_pool(x, kernel=2, stride=1, padding=[[1, 0], [0, 1]])",
