@@ -185,10 +185,11 @@ def _take(s: Site) -> Tensor:
 
 
 def _scatter_add(s: Site) -> Tensor:
-    x, index, updates = s.xs
-    return s.body.op(
-        "ScatterElements", x, _index(s.body, index), s.body.cast(updates, x.dtype), axis=s.int("over"), reduction="add"
-    )
+    """onnxruntime's kernel moves f16 but does not add it."""
+    (x, index, updates), b = s.xs, s.body
+    wide = DType.F32 if x.dtype is DType.F16 else x.dtype
+    total = b.op("ScatterElements", b.cast(x, wide), _index(b, index), b.cast(updates, wide), axis=s.int("over"), reduction="add")
+    return b.cast(total, x.dtype)
 
 
 def _one_hot(s: Site) -> Tensor:
