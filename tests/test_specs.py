@@ -13,6 +13,7 @@ from dsl.compiler import compile_graph, format_source
 from dsl.diagnostics import render
 from dsl.dump_yaml import dump_yaml
 from dsl.load_yaml import load_yaml
+from dsl.loader import LIBRARY
 from dsl.parse import parse
 from dsl.printer import print_file
 from dsl.source import Source
@@ -38,9 +39,9 @@ def test_it_is_checked_and_its_tests_hold(spec: str) -> None:
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("spec", ALL)
-def test_it_is_formatted(spec: str) -> None:
-    assert format_source(source_of(spec)) == (SPECS / spec).read_text()
+@pytest.mark.parametrize("path", [*SPECS.rglob("*.dl"), *LIBRARY.glob("*.dl")], ids=lambda path: path.stem)
+def test_it_is_formatted(path: Path) -> None:
+    assert format_source(Source(path.name, path.read_text())) == path.read_text()
 
 
 @pytest.mark.parametrize("spec", ALL)
