@@ -51,9 +51,12 @@ def write_many(files: Mapping[str, bytes], *, inputs: Iterable[str | Path] = ())
 @contextmanager
 def replacing(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
     """A temporary path beside `path` to write to. Leaving the block puts it in the place of `path`; an exception drops it."""
+    if "\0" in str(path):
+        raise cannot_write(path, "a name has no NUL byte in it")
     _refuse_input(path, inputs)
     place = Path(os.path.realpath(path))
-    _refuse_place(path, place)
+    with explained(path):
+        _refuse_place(path, place)
     temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         with explained(path):
@@ -99,6 +102,8 @@ def _refuse_place(path: str | Path, place: Path) -> None:
     kind = _kind(place)
     if kind is not None:
         raise cannot_write(path, f"it is {kind}")
+    if str(path).endswith(("/", os.sep)):
+        raise cannot_write(path, "it is the name of a directory", help="name a file")
     if not place.parent.is_dir():
         raise cannot_write(path, f"there is no directory `{place.parent}`", help="make it first")
     if place.exists() and not os.access(place, os.W_OK):
@@ -113,7 +118,15 @@ def _kind(path: str | Path) -> str | None:
         return None
     if stat.S_ISREG(mode):
         return None
-    return "a directory" if stat.S_ISDIR(mode) else "a device" if stat.S_ISCHR(mode) else "neither a file nor a directory"
+    kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISCHR, "a device"), (stat.S_ISFIFO, "a pipe"))
+    return next((name for matches, name in kinds if matches(mode)), "neither a file nor a directory")
+
+
+def refuse_special(path: str | Path) -> None:
+    """Refuse to read what is there and is no file: opening a pipe would wait for a writer. SpecError with exit code 4."""
+    kind = _kind(path)
+    if kind is not None:
+        raise SpecError(Diagnostic("DL0004", f"`{path}` is {kind}, not a file"), CANNOT_WRITE)
 
 
 def _flush(path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from backends.reference import bound_sizes, check_constraints
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.files import refuse_special
 from dsl.ir import Graph
 from dsl.types import DType
 
@@ -36,6 +37,8 @@ def read_inputs(texts: Iterable[str], graph: Graph) -> dict[str, np.ndarray]:
             name, value = next(iter(graph.inputs)), text
         if name not in graph.inputs:
             raise _no_such_input(name, graph)
+        if name in found:
+            raise _wrong(f"the input `{name}` is given twice")
         found[name] = _read(name, value, graph)
     return found
 
@@ -55,7 +58,7 @@ def _no_such_input(name: str, graph: Graph) -> SpecError:
 
 def _read(name: str, value: str, graph: Graph) -> np.ndarray:
     suffix = Path(value).suffix.lower()
-    if value[:1] in "[-0123456789" and not Path(value).exists():
+    if value[:1] in "[-0123456789" and not _exists(value):
         return _written(name, value)
     if suffix == ".npy":
         return _read_npy(value)
@@ -64,14 +67,26 @@ def _read(name: str, value: str, graph: Graph) -> np.ndarray:
     raise _wrong(f"`{value}` is no input", f"give `{name}` as a .npy file, a picture, or numbers such as `{name}=[[1, 2]]`")
 
 
+def _exists(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        return False
+
+
 def _written(name: str, value: str) -> np.ndarray:
     try:
         array = np.asarray(json.loads(value))
-    except ValueError as error:
-        raise _wrong(f"`{name}={value}` is no array of numbers: {error}") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise _wrong(f"`{name}={_shortened(value)}` is no array of numbers: {reason}") from None
     if array.dtype.kind not in "bif":
-        raise _wrong(f"`{name}={value}` is no array of numbers")
+        raise _wrong(f"`{name}={_shortened(value)}` is no array of numbers")
     return array
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= 80 else f"{value[:77]}..."
 
 
 def _unreadable(path: str, reason: str) -> SpecError:
@@ -79,6 +94,7 @@ def _unreadable(path: str, reason: str) -> SpecError:
 
 
 def _read_npz(path: str) -> dict[str, np.ndarray]:
+    refuse_special(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: np.asarray(arrays[name]) for name in arrays.files}
@@ -87,6 +103,7 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
 
 
 def _read_npy(path: str) -> np.ndarray:
+    refuse_special(path)
     try:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
@@ -107,6 +124,7 @@ def _read_picture(path: str, name: str, graph: Graph) -> np.ndarray:
         raise SpecError(
             Diagnostic("DL0708", "reading pictures needs the package `pillow`", help="pip install 'dslc[image]'"), exit_code=3
         ) from None
+    refuse_special(path)
     type_ = graph.type(graph.inputs[name])
     channels = type_.shape[-3] if type_.rank >= 3 else None
     if channels not in (1, 3) or not type_.dtype.is_float or type_.rank > 4:

@@ -10,7 +10,7 @@ Operand order is the tuple in the node, never the order of edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -332,22 +332,28 @@ def owned(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
 
 def count_parameters(graphs: Iterable[Graph]) -> int:
     """How many trained numbers the graphs own together: a shared tensor counts once, a `repeat` as often as it has copies."""
-    found: dict[str, int] = {}
-    for graph in graphs:
-        _count(graph, "", 1, found)
-    return sum(found.values())
+    return _count(tuple(graphs), lambda p: size_of(p.type) if p.trained else 0, {})
 
 
-def _count(graph: Graph, prefix: str, copies: int, found: dict[str, int]) -> None:
-    for name, parameter in graph.parameters.items():
-        if parameter.trained:
-            found[prefix + name] = copies * size_of(parameter.type)
-    for node in graph.calls():
-        call = node.target
-        assert call is not None
-        if call.child is not None:
-            repeated = f".{call.start}+{call.count}" if call.count is not None else ""
-            _count(call.graph, f"{prefix}{call.child}{repeated}.", copies * (1 if call.count is None else call.count), found)
+def count_tensors(graphs: Iterable[Graph]) -> int:
+    """How many parameters and buffers the graphs own together, without listing them."""
+    return _count(tuple(graphs), lambda p: 1, {})
+
+
+def _count(graphs: tuple[Graph, ...], weigh: Callable[[Parameter], int], known: dict[frozenset[int], int]) -> int:
+    """The weights of what one layer owns, whose entry points are `graphs`. Layers that are alike are looked at once."""
+    key = frozenset(map(id, graphs))
+    if key not in known:
+        owned_here = {name: weigh(p) for graph in graphs for name, p in graph.parameters.items()}
+        layers: dict[tuple[str, int, int], list[Graph]] = {}
+        for node in (node for graph in graphs for node in graph.calls()):
+            call = node.target
+            if call is not None and call.child is not None:
+                copies = (0, 1) if call.count is None else (call.start, call.count)
+                layers.setdefault((call.child, *copies), []).append(call.graph)
+        inside = sum(count * _count(tuple(found), weigh, known) for (_, _, count), found in layers.items())
+        known[key] = sum(owned_here.values()) + inside
+    return known[key]
 
 
 def size_of(type_: TensorType) -> int:

@@ -12,7 +12,7 @@ from dsl.diagnostics import Diagnostic, SpecError
 from dsl.source import Source, Span
 from dsl.text_errors import character_name
 
-MAX_BYTES = 10 * 1024 * 1024
+MAX_BYTES = 2 * 1024 * 1024
 """The largest spec that is read."""
 
 CANNOT_READ = 4

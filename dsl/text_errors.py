@@ -16,7 +16,8 @@ _REPLACEMENTS = {
 
 def character_name(character: str) -> str:
     """`U+00A0 NO-BREAK SPACE`"""
-    return f"U+{ord(character):04X} {unicodedata.name(character, '(unnamed)')}"
+    name = "CARRIAGE RETURN" if character == "\r" else unicodedata.name(character, "(unnamed)")
+    return f"U+{ord(character):04X} {name}"
 
 
 def stray_character(span: Span, character: str) -> Diagnostic:
@@ -26,6 +27,8 @@ def stray_character(span: Span, character: str) -> Diagnostic:
 
 def _replacement(character: str) -> str | None:
     wanted = _REPLACEMENTS.get(character)
+    if character == "\r":
+        return "save it with line ends that are LF or CRLF"
     if wanted is None:
         return "a statement ends with its line" if character == ";" else None
     if wanted == '"':

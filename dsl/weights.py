@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import mmap
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
 
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
-from dsl.files import cannot_write, replacing
+from dsl.files import cannot_write, refuse_special, replacing
 from dsl.initial_values import initial_weights
 from dsl.ir import Parameter, Program
 from dsl.ops.numpy_types import array_dtype
 from dsl.types import DType
 
 __all__ = ["initial_weights", "load_weights", "save_weights"]
+
+UNREADABLE_ARCHIVE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives."""
 
 MOST_SHOWN = 20
 """How many names of one kind of problem a message lists."""
@@ -58,8 +62,10 @@ def save_weights(
     program: Program | None = None,
     *,
     metadata: Mapping[str, str] | None = None,
+    inputs: Iterable[str | Path] = (),
 ) -> None:
     """Write weights as safetensors, wholly or not at all. With `program`, its bf16 parameters are stored as bf16, not as float32.
+    `inputs` are files that are being read, and so must not be the output.
 
     SpecError with exit code 4 where the file cannot be written; the file that was there is then as it was.
     """
@@ -69,7 +75,7 @@ def save_weights(
         name: TensorSpec(dtype=kind, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes)
         for name, (kind, array) in arrays.items()
     }
-    with replacing(path) as temporary:
+    with replacing(path, inputs=inputs) as temporary:
         try:
             serialize_file(tensors, temporary, metadata=dict(metadata or {}))
         except SafetensorError as error:
@@ -106,6 +112,7 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
 
 
 def _stored(path: str | Path) -> dict[str, Stored]:
+    refuse_special(path)
     try:
         with open(path, "rb") as file:
             head = file.read(16)
@@ -171,7 +178,7 @@ def _npz(path: str | Path) -> dict[str, Stored]:
             if any(m.filename.endswith("data.pkl") for m in members):
                 raise _pickle(path)
             found = {m.filename.removesuffix(".npy"): _array(path, archive, m) for m in members}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except UNREADABLE_ARCHIVE as error:
         raise _unreadable(path, str(error)) from None
     if len(found) < len(members):
         raise _unreadable(path, "an array is in it twice")
@@ -190,7 +197,7 @@ def _array(path: str | Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
         try:
             with zipfile.ZipFile(path) as again, again.open(member) as file:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        except UNREADABLE_ARCHIVE as error:
             raise _unreadable(path, str(error)) from None
 
     dtype = array_dtype(np.empty(0, element))

@@ -298,7 +298,7 @@ def test_what_is_long_and_flat_is_accepted(expression: str) -> None:
         (b"\0\0", "the text has a NUL byte: it is no spec"),
         (b"# \x1b[31m", "the control character U+001B (unnamed) is not allowed"),
         ("# a \u202e b".encode(), "U+202E RIGHT-TO-LEFT OVERRIDE is refused: it makes a text look other than it reads"),
-        (b"#" * (10 * 1024 * 1024 + 1), "`{}` is larger than 10 MB, the limit for a spec"),
+        (b"#" * (2 * 1024 * 1024 + 1), "`{}` is larger than 2 MB, the limit for a spec"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, message: str) -> None:

@@ -72,7 +72,8 @@ def compile_command(
         raise SpecError(
             Diagnostic("DL0710", "this model needs a second file for its weights; name a file with `-o`"), exit_code=2
         )
-    write_many({**files, place: made.artifact.content}, inputs=[] if spec == "-" else [spec])
+    read = [name for name in (spec, weights) if name is not None and name != "-"]
+    write_many({**files, place: made.artifact.content}, inputs=read)
     if place != "-":
         click.echo(f"wrote {', '.join([place, *files])}", err=True)
 

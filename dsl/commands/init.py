@@ -29,6 +29,6 @@ def init_command(
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
     report(made.warnings)
     weights = initial_weights(made.program, seed)
-    save_weights(output, weights, made.program)
+    save_weights(output, weights, made.program, inputs=[] if spec == "-" else [spec])
     count = count_parameters(made.program.entries.values())
     click.echo(f"wrote {output}: {len(weights)} tensors, {count:,} parameters", err=True)

@@ -63,8 +63,9 @@ def json_option(command: Command) -> Command:
 
 
 def output_option(help: str, *, required: bool = False) -> Callable[[Command], Command]:
-    default = None if required else "-"
-    return click.option("-o", "--output", metavar="FILE", required=required, default=default, help=help)
+    if required:
+        return click.option("-o", "--output", metavar="FILE", required=True, help=help)
+    return click.option("-o", "--output", metavar="FILE", default="-", help=help)
 
 
 def _settings(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:

@@ -62,7 +62,9 @@ def run_command(
     arrays = {name: np.asarray(value) for name, value in {**result.outputs, **result.updates}.items()}
     np.savez(buffer, allow_pickle=False, **arrays)
     read = [text.partition("=")[2] or text for text in inputs]
-    write_atomically(output, buffer.getvalue(), inputs=[*read, *([weights] if weights else [])])
+    write_atomically(
+        output, buffer.getvalue(), inputs=[*read, *(name for name in (spec, weights) if name is not None and name != "-")]
+    )
 
 
 def _summary(name: str, value: np.ndarray) -> str:

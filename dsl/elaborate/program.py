@@ -25,11 +25,14 @@ from dsl.elaborate.roots import Roots
 from dsl.elaborate.tensors import Tensors
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
 from dsl.garbage import collector_paused
-from dsl.ir import Graph, Program, Value, count_parameters
+from dsl.ir import Graph, Program, Value, count_parameters, count_tensors
 from dsl.loader import Unit
 from dsl.parse import parse_expression
 from dsl.source import Source, Span
 from dsl.types import DType
+
+MOST_TENSORS = 2_000_000
+"""How many tensors a program may own, whatever their sizes."""
 
 MOST_PARAMETERS = 200_000_000_000
 """How many parameters a model may have unless `--max-parameters` says otherwise."""
@@ -98,6 +101,10 @@ def elaborate(
             definition.name_span,
             help=f"the limit is {max_parameters:,}; `--max-parameters` sets it",
         )
+    tensors = count_tensors(entries.values())
+    if tensors > MOST_TENSORS:
+        message = f"`{definition.name}` has {tensors:,} parameters and buffers, more than the limit of {MOST_TENSORS:,} tensors"
+        raise error("DL0602", message, definition.name_span)
     return Elaborated(Program(definition.name, entries), unique(context.warnings))
 
 

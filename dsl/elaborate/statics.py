@@ -41,12 +41,13 @@ def arithmetic(operator: str, a: object, b: object) -> object:
     """`a operator b` for numbers, sizes, strings and lists; StaticError where it has no meaning. A symbolic size gives a size or
     nothing: `T / 2` is for the caller to turn into a tensor (NotImplemented)."""
     if isinstance(a, tuple) and isinstance(b, tuple) and operator == "+":
+        _refuse_longer(len(a) + len(b), "list", "items")
         return a + b
     if isinstance(a, str) and isinstance(b, str) and operator == "+":
+        _refuse_longer(len(a) + len(b), "string", "characters")
         return a + b
     if isinstance(a, tuple) and isinstance(b, int) and operator == "*" and not isinstance(b, bool):
-        if len(a) * b > LONGEST:
-            raise StaticError(f"a list of {len(a) * b} items is too long (at most {LONGEST})")
+        _refuse_longer(len(a) * b, "list", "items")
         return a * b
     if isinstance(a, Expr) or isinstance(b, Expr):
         return _size_arithmetic(operator, a, b)
@@ -54,6 +55,11 @@ def arithmetic(operator: str, a: object, b: object) -> object:
         return NotImplemented
     assert isinstance(a, int | float) and isinstance(b, int | float)
     return _number_arithmetic(operator, a, b)
+
+
+def _refuse_longer(length: int, kind: str, unit: str) -> None:
+    if length > LONGEST:
+        raise StaticError(f"a {kind} of {length} {unit} is too long (at most {LONGEST})")
 
 
 def _size_arithmetic(operator: str, a: object, b: object) -> object:
