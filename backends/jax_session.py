@@ -13,6 +13,7 @@ import numpy as np
 from backends.base import Arrays, Result
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Program
+from dsl.types import DType
 
 
 class JaxSession:
@@ -37,7 +38,7 @@ class JaxSession:
         graph = self.program.entries[entry]
         owned = [self.params, self.state] if self._takes_state(entry) else [self.params]
         with self._settings():
-            given = [jax.numpy.asarray(inputs[name]) for name in graph.inputs]
+            given = [_given(inputs[name], graph.type(value).dtype) for name, value in graph.inputs.items()]
             found = self._jitted(entry)(*owned, *given, training=training, key=jax.random.key(0))
             updates: dict[str, np.ndarray] = {}
             if self._takes_state(entry):
@@ -67,6 +68,11 @@ class JaxSession:
             if self.x64:
                 stack.enter_context(jax.enable_x64(True))
             yield
+
+
+def _given(value: np.ndarray, dtype: DType) -> jax.Array:
+    """An input as an array of JAX; bf16 comes in the f32 that NumPy has for it."""
+    return jax.numpy.asarray(value, jax.numpy.bfloat16 if dtype is DType.BF16 else None)
 
 
 def _device(name: str) -> jax.Device:

@@ -166,6 +166,11 @@ def _with(op: str, **names: str) -> LayerRow:
     return lambda layer: layer.body.ops(op, (layer.x,), (None,), {k: layer.number(v) for k, v in names.items()})[0]
 
 
+def _celu(layer: Layer) -> Tensor | None:
+    """ONNX has Celu in f32 only."""
+    return None if layer.x.dtype is DType.F16 else _with("Celu", alpha="alpha")(layer)
+
+
 def _over(op: str) -> LayerRow:
     return lambda layer: layer.body.op(op, layer.x, axis=cast(int, layer.graph.hyper["over"]))
 
@@ -297,7 +302,7 @@ LAYERS: dict[str, LayerRow] = {
     "gelu_tanh": _function("Gelu", 20, approximate="tanh"),
     "leaky_relu": _with("LeakyRelu", alpha="slope"),
     "elu": _with("Elu", alpha="alpha"),
-    "celu": _with("Celu", alpha="alpha"),
+    "celu": _celu,
     "selu": _function("Selu", alpha=1.6732632423543772, gamma=1.0507009873554805),
     "hard_sigmoid": _function("HardSigmoid", alpha=1 / 6, beta=0.5),
     "hard_swish": _function("HardSwish"),

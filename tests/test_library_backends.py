@@ -296,3 +296,11 @@ def test_double_precision_is_kept_everywhere(name: str) -> None:
     inputs, expressions = GROUPS[name]
     known = [e for e in expressions if "gelu" not in e]  # onnxruntime has no erf of f64
     assert not disagreements((inputs, known), None, EmitOptions(), DType.F64)
+
+
+@pytest.mark.parametrize(
+    ("name", "backends", "float_type"),
+    [("conv", None, DType.BF16), ("losses of numbers", ["onnx"], DType.BF16), ("activations", ["onnx"], DType.F16)],
+)
+def test_sixteen_bits_are_enough(name: str, backends: list[str] | None, float_type: DType) -> None:
+    assert not disagreements(GROUPS[name], backends, EmitOptions(), float_type)

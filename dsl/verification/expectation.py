@@ -17,6 +17,7 @@ import numpy as np
 
 from backends.base import Arrays
 from backends.reference import Interpreter, widened
+from dsl.initial_values import in_dtype
 from dsl.ir import Graph, Node
 from dsl.ops.card import Card
 from dsl.ops.numpy_types import array_dtype
@@ -112,6 +113,12 @@ def _expected(value: np.ndarray, noisy: list[np.ndarray], epsilon: float) -> Exp
     return Expected(value, tolerance, np.zeros(value.shape, bool), steep=moved > most)
 
 
+def _holds(dtype: DType, values: np.ndarray) -> np.ndarray:
+    """Where a floating type has the very values: a cast of these is exact (the 2 of `x ** 2`)."""
+    with np.errstate(over="ignore"):
+        return np.asarray(in_dtype(values, dtype) == values)
+
+
 class Noisy(Interpreter):
     """The reference with every rounding that a target makes, and more: each inexact result is off by a random amount."""
 
@@ -132,6 +139,8 @@ class Noisy(Interpreter):
         results = super()._primitive(card, node, operands, sizes)
         if node.op in _EXACT or (node.op == "cast" and operands[0].dtype.kind != "f"):
             return results
+        if node.op == "cast" and node.type.dtype.is_float:
+            return (np.where(_holds(node.type.dtype, results[0]), results[0], self._off(results[0], node.type.dtype)),)
         return tuple(self._off(r, t.dtype) if t.dtype.is_float else r for r, t in zip(results, node.types, strict=True))
 
     def _off(self, value: np.ndarray, dtype: DType) -> np.ndarray:
