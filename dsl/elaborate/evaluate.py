@@ -52,6 +52,7 @@ class Overloaded:
 class Evaluator:
     def __init__(self, context: Context) -> None:
         self.context = context
+        self._globals: dict[tuple[Unit, str], object | None] = {}
         self._handlers: dict[type, Callable[[Frame, syntax.Expr], object]] = {
             syntax.Name: self._name,
             syntax.Literal: lambda frame, e: e.value,  # type: ignore[union-attr]
@@ -83,7 +84,8 @@ class Evaluator:
             if isinstance(binding.value, Poison):
                 raise SpecError(())
             return binding.value
-        found = self.global_name(frame.unit, expression.id)
+        key = (frame.unit, expression.id)
+        found = self._globals[key] if key in self._globals else self._globals.setdefault(key, self.global_name(*key))
         if found is None and expression.id in frame.one_sided:
             raise self._one_sided(frame, expression)
         if found is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,8 @@ class Frame:
 
     `dims` are the names that are dimensions (usable as axes). `mode` is "both", or "training" / "inference" inside `if training`.
     `plain` are the dimensions without what `require` says of them; `one_sided` the names that only one branch of an `if training` binds.
-    `applied` are the graphs of what was applied here, by definition, hyper-parameters and types: a long chain of like layers is quick.
+    `hyper` are the hyper-parameters of the layers here, by definition and arguments, and `applied` the graphs, by types as well: so a long
+    chain of like layers is quick.
     `parent` is set in the body of a `repeat`: names of the parent are read through `translate`.
     """
 
@@ -59,6 +60,7 @@ class Frame:
     one_sided: dict[str, Span] = field(default_factory=dict)
     children: dict[str, Span] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    hyper: dict[object, Mapping[str, object]] = field(default_factory=dict)
     applied: dict[object, tuple[Graph, LocalDims]] = field(default_factory=dict)
 
     def has_value(self, name: str) -> bool:

@@ -68,8 +68,15 @@ class Instantiator:
 
     # --- hyper-parameters ---
 
-    def hyper(self, frame: Frame, layer: LayerType, given: Sequence[Given], span: Span) -> dict[str, object]:
+    def hyper(self, frame: Frame, layer: LayerType, given: Sequence[Given], span: Span) -> Mapping[str, object]:
         """The hyper-parameters of a module from written arguments and defaults, checked against their declared types."""
+        key = (id(layer.definition), tuple([(g.name, freeze(g.value)) for g in given]), self.context.initializing > 0)
+        found = frame.hyper.get(key)
+        if found is None:
+            found = frame.hyper[key] = self._hyper(layer, given, span)
+        return found
+
+    def _hyper(self, layer: LayerType, given: Sequence[Given], span: Span) -> dict[str, object]:
         definition = layer.definition
         values: dict[str, object] = {}
         parameters = definition.parameters
