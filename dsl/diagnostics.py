@@ -68,12 +68,20 @@ class InternalError(Exception):
     """An invariant of the compiler is broken: our bug, whatever the input."""
 
 
+_MOST_CANDIDATES = 2000
+_LONGEST_WORD = 200
+"""Beyond these, looking for a near name would take longer than reading the spec."""
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate nearest to `word`, or None when none is near."""
     pool = list(dict.fromkeys(candidates))
     for candidate in pool:
         if candidate.lower() == word.lower() or candidate.replace("_", "").lower() == word.replace("_", "").lower():
             return candidate
+    pool = [c for c in pool if abs(len(c) - len(word)) <= max(1, len(word) // 3)]
+    if len(pool) > _MOST_CANDIDATES or len(word) > _LONGEST_WORD:
+        return None
     found = difflib.get_close_matches(word, pool, n=3, cutoff=0.6)
     return next((c for c in found if _edits(word.lower(), c.lower()) <= max(1, len(word) // 3)), None)
 

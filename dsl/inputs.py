@@ -78,7 +78,8 @@ def _written(name: str, value: str) -> np.ndarray:
     try:
         array = np.asarray(json.loads(value))
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        long = "set_int_max_str_digits" in str(error)
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else "a number is too long" if long else str(error)
         raise _wrong(f"`{name}={_shortened(value)}` is no array of numbers: {reason}") from None
     if array.dtype.kind not in "bif":
         raise _wrong(f"`{name}={_shortened(value)}` is no array of numbers")

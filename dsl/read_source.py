@@ -24,7 +24,7 @@ _REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2
 
 def read_source(path: str) -> Source:
     """The text of a file, or of standard input for `-`. SpecError with exit code 4 where it cannot be read."""
-    name, data = ("<stdin>", _limited(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>")) if path == "-" else (path, _read(path))
+    name, data = ("<stdin>", _read_stdin()) if path == "-" else (path, _read(path))
     source = Source(name, _decoded(data, name))
     refuse_characters(source)
     return source
@@ -42,6 +42,12 @@ def refuse_characters(source: Source) -> None:
         raise SpecError(Diagnostic("DL0003", f"the control character {character_name(match[0])} is not allowed", span))
     message = f"{character_name(match[0])} is refused: it makes a text look other than it reads"
     raise SpecError(Diagnostic("DL0006", message, span, help="delete the character; in a string write it as `\\u{...}`"))
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise _cannot_read("standard input", "it is closed")
+    return _limited(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>")
 
 
 def _read(path: str) -> bytes:

@@ -12,6 +12,9 @@ import click
 from dsl.diagnostics import Diagnostic, render
 from dsl.files import write_atomically
 
+MOST_SHOWN = 100
+"""How many findings are printed; `--json` gives all."""
+
 
 def wants_colour(stream: object = None) -> bool:
     """Whether to colour what goes to `stream` (standard error by default)."""
@@ -26,8 +29,10 @@ def report(diagnostics: Sequence[Diagnostic]) -> None:
         return
     colour = wants_colour()
     ordered = sorted(diagnostics, key=lambda d: d.severity != "error")
-    for diagnostic in ordered:
+    for diagnostic in ordered[:MOST_SHOWN]:
         click.echo(render(diagnostic, colour=colour) + "\n", err=True, color=colour)
+    if len(ordered) > MOST_SHOWN:
+        click.echo(f"{len(ordered) - MOST_SHOWN:,} more are not shown\n", err=True)
     click.echo(tally(diagnostics), err=True)
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DEEPEST = 60
 """How many modules may be inside one another."""
 
+MOST_ERRORS = 100
+"""After how many errors in one block the rest of it is not looked at."""
+
 MOST_NODES = 2_000_000
 """How many nodes one program may have."""
 

@@ -9,7 +9,7 @@ from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Expr
-from dsl.elaborate.context import MOST_NODES, Context, error
+from dsl.elaborate.context import MOST_ERRORS, MOST_NODES, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
 from dsl.elaborate.statics import LONGEST
 from dsl.elaborate.values import (
@@ -64,6 +64,8 @@ class Executor:
             except SpecError as problem:
                 errors.extend(problem.diagnostics)
                 failed = True
+                if len(errors) >= MOST_ERRORS:
+                    break
                 if isinstance(statement, syntax.Require):  # what follows relies on it
                     break
                 for name in _bound_names(statement):
