@@ -75,8 +75,13 @@ def checked(dslc: Dslc, text: str, name: str = "net.dl") -> tuple[int, str]:
         (net('  a = "ab"\n' + "  a = a + a\n" * 60 + "  return x"), 1, "a string of 1048576 characters is too long"),
         (net("  a = 9 ** 9 ** 9 ** 9\n  return x -> Linear(a)"), 1, "error[DL0411]: the number is too large"),
         (net("  return " + "a" * 1_000_000), 1, "error[DL0201]"),
+        (
+            net("  for i in range(1000) { for j in range(1000) { a = i } }\n  return x"),
+            1,
+            "have more than 200,000 rounds together",
+        ),
     ],
-    ids=["10 MB", "brackets", "signs", "blocks", "repeat", "list", "string", "powers", "name"],
+    ids=["10 MB", "brackets", "signs", "blocks", "repeat", "list", "string", "powers", "name", "loops"],
 )
 def test_a_spec_that_is_too_much(dslc: Dslc, text: str, code: int, message: str) -> None:
     found = checked(dslc, text)

@@ -37,6 +37,9 @@ DEEPEST = 60
 MOST_ERRORS = 100
 """After how many errors in one block the rest of it is not looked at."""
 
+MOST_ROUNDS = 200_000
+"""How many rounds all `for` loops of a program may have together: each is executed when the graph is made."""
+
 MOST_NODES = 2_000_000
 """How many nodes one program may have."""
 
@@ -44,13 +47,15 @@ MOST_NODES = 2_000_000
 @dataclass(slots=True, eq=False)
 class Context:
     """One elaboration. `graphs` holds every instantiation; `open` those in progress, to find recursion;
-    `initializing` counts the declarations whose initial value is being evaluated; `scratch` takes what static expressions build."""
+    `initializing` counts the declarations whose initial value is being evaluated; `rounds` those of `for` so far;
+    `scratch` takes what static expressions build."""
 
     float_type: DType
     warnings: list[Diagnostic] = field(default_factory=list)
     graphs: dict[object, Graph] = field(default_factory=dict)
     open: list[tuple[object, str, Span]] = field(default_factory=list)
     initializing: int = 0
+    rounds: int = 0
     scratch: Builder | None = None
     operators: Operators = field(init=False)
     tensors: Tensors = field(init=False)

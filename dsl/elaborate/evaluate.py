@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
-from dsl.elaborate.context import Context, error, not_poison
+from dsl.elaborate.context import MOST_ROUNDS, Context, error, not_poison
 from dsl.elaborate.frame import Frame, no_member, unknown_name
 from dsl.elaborate.statics import STATIC_FUNCTIONS
 from dsl.elaborate.values import (
@@ -179,6 +179,11 @@ class Evaluator:
                 f"`for` goes over lists and ranges that are known when the graph is made, not {describe(value)}",
                 expression.span,
                 help="use a tensor operation over the axis" if isinstance(value, Tensor | Results) else None,
+            )
+        self.context.rounds += len(value)
+        if self.context.rounds > MOST_ROUNDS:
+            raise error(
+                "DL0602", f"the `for` loops of this model have more than {MOST_ROUNDS:,} rounds together", expression.span
             )
         return iter(value)
 

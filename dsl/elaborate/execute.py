@@ -11,7 +11,6 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Expr
 from dsl.elaborate.context import MOST_ERRORS, MOST_NODES, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
-from dsl.elaborate.statics import LONGEST
 from dsl.elaborate.values import (
     POISON,
     Condition,
@@ -332,9 +331,7 @@ class Executor:
         assert isinstance(statement, syntax.For)
         frame.loops += 1
         try:
-            for i, item in enumerate(self.context.evaluator.iterable(frame, statement.iterable)):
-                if i >= LONGEST:
-                    raise error("DL0602", f"a `for` has at most {LONGEST} rounds", statement.iterable.span)
+            for item in self.context.evaluator.iterable(frame, statement.iterable):
                 self.bind_pattern(frame, statement.pattern, item, statement.iterable.span)
                 self.execute(frame, statement.body)
         finally:
