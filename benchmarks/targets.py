@@ -95,13 +95,13 @@ def _jax_generated(network: str, weights: Weights, x: np.ndarray, folder: Path) 
     import jax
 
     names = generated(network, "jax", folder)
-    apply = jax.jit(names["apply"], static_argnames="training")  # type: ignore[arg-type]
-    owned = names["from_named"](weights)  # type: ignore[operator]
+    apply, owned = names["apply"], names["from_named"](weights)  # type: ignore[operator]
     given = jax.numpy.asarray(x)
-    if not isinstance(owned, tuple):
-        return lambda: np.asarray(apply(owned, given))
-    params, state = owned
-    return lambda: np.asarray(apply(params, state, given)[0])
+    if isinstance(owned, tuple):  # parameters and state; the state that inference hands back unchanged is of no use
+        function = jax.jit(lambda params, state, image: apply(params, state, image)[0])  # type: ignore[operator]
+        return lambda: np.asarray(function(*owned, given))
+    whole = jax.jit(apply)  # type: ignore[arg-type]
+    return lambda: np.asarray(whole(owned, given))
 
 
 # --- ONNX -----------------------------------------------------------------------------------------------------------------------
