@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backends.python import Body, Emit, Rows
-from backends.torch_in_place import may_overwrite
 from backends.torch_places import PLACE_ROWS
 from backends.torch_shapes import SHAPE_ROWS
 from backends.torch_tensors import (
@@ -94,11 +93,6 @@ def _extremum(function: str, bound: str) -> Emit:
 
 def _function(name: str) -> Emit:
     return lambda body, node, xs: call(name, *tensors(body, node, xs))
-
-
-def _relu(body: Body, node: Node, xs: Operands) -> Expression:
-    overwrites = may_overwrite(body.graph, node.inputs[0])
-    return call("F.relu", *tensors(body, node, xs), inplace="True" if overwrites else None)
 
 
 def _negative(body: Body, node: Node, xs: Operands) -> Expression:
@@ -280,7 +274,7 @@ ROWS: Rows = {
         "abs", "sign", "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "sin", "cos", "tanh", "sigmoid", "erf", "floor", "ceil",
         "round", "isnan",
     )},
-    "relu": _relu,
+    "relu": _function("F.relu"),
     "softplus": _softplus,
     "clip": _clip,
     "where": _where,

@@ -55,10 +55,10 @@ class Bottleneck(nn.Module):
         self.shortcut = Shortcut()
 
     def forward(self, x: Tensor) -> Tensor:
-        main = F.relu(self.a(x), inplace=True)
-        main = F.relu(self.b(main), inplace=True)
+        main = F.relu(self.a(x))
+        main = F.relu(self.b(main))
         main = self.c(main)
-        return F.relu(main + self.shortcut(x), inplace=True)
+        return F.relu(main + self.shortcut(x))
 
 
 class Bottleneck2(nn.Module):
@@ -76,10 +76,10 @@ class Bottleneck2(nn.Module):
         self.shortcut = Shortcut2(in_channels, channels_1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        main = F.relu(self.a(x), inplace=True)
-        main = F.relu(self.b(main), inplace=True)
+        main = F.relu(self.a(x))
+        main = F.relu(self.b(main))
         main = self.c(main)
-        return F.relu(main + self.shortcut(x), inplace=True)
+        return F.relu(main + self.shortcut(x))
 
 
 class ResNet50(nn.Module):
@@ -107,7 +107,7 @@ class ResNet50(nn.Module):
         H, W = image.shape[2], image.shape[3]
         if H % 32 != 0 or W % 32 != 0:
             raise ValueError("image sides must be multiples of 32")
-        h = F.max_pool2d(F.relu(self.stem(image), inplace=True), 3, stride=2, padding=1)
+        h = F.max_pool2d(F.relu(self.stem(image)), 3, stride=2, padding=1)
         h = self.first(h)
         for layer in self.rest:
             h = layer(h)
