@@ -6,6 +6,25 @@ graph are its own: a call says in `bindings` what they are in the caller.
 
 The data flow is a networkx graph, made when a pass first asks who reads what (`check` never does, and does without importing networkx).
 Operand order is the tuple in the node, never the order of edges.
+
+A *block* (`kind` "block") is the body of a `scan` or `while`, or the function that a `grad` differentiates. It is a graph whose inputs and
+outputs are all that goes in and out, but it is part of the graph around it: what it reads and applies by path is owned by that graph, and
+its symbolic dimensions are those of that graph. The nodes that have one (`Call.graph`, `child` None):
+
+* `scan`: runs the block `count` times. Attributes: `carries`, how many values go from step to step; `axes`, the axis of each tensor
+  that is read slice by slice; `emit_axes`, the axis along which each emitted value is stacked; `count`, a dim; `reverse`, whether the last
+  slice comes first (slices are emitted at the place they were read from); `counter`, whether the block is told the number of the step.
+  Operands: initial carries, scanned tensors, captured values. Inputs of the block: the counter (an i64 scalar: with `reverse`, it
+  counts down), carries, slices, captured values. Outputs of the block: the carries, the emitted values. Results: the last
+  carries, the stacks.
+* `while`: runs the block as long as the condition holds, `limit` times at most. Attributes: `carries`, `limit` (a dim). Operands: the
+  condition on the initial carries (a bool scalar), the initial carries, captured values. Inputs of the block: carries, captured values.
+  Outputs: the condition on the new carries, the new carries. Results: the last carries. It has no gradient.
+* `grad`: the gradient of the block's one output, a scalar, with respect to the first `wrt` inputs. Operands: those, then captured values.
+  Results: one for each, of its type. The value may be differentiated again.
+
+A `call` with the attribute `given`, a tuple of full names below the layer (`linear.weight`), applies the layer with other values in
+place of these parameters: they are its last operands.
 """
 
 from __future__ import annotations
@@ -110,7 +129,9 @@ class Graph:
     """Nodes in a stable order (the order of their making), inputs, outputs and what is owned.
 
     `definition` is the name of the module or function in the spec, `entry` the entry point, `hyper` its hyper-parameters as given or
-    defaulted (functions and layers by name), `kind` one of "model", "module", "fn", "body" (the anonymous body of a `repeat`).
+    defaulted (functions and layers by name), `kind` one of "model", "module", "fn", "train", "body" (the anonymous body of a `repeat`),
+    "block" (see above). `backward` is the gradient that the spec itself gives for a `fn`: from those of its outputs, followed by its inputs,
+    to those of its floating inputs, in order.
     """
 
     def __init__(self, definition: str, entry: str = "forward", kind: str = "module", span: Span = NOWHERE) -> None:
@@ -129,6 +150,7 @@ class Graph:
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
         self.axis_names: dict[str, tuple[str | None, ...]] = {}
+        self.backward: Graph | None = None
         self._flow: nx.DiGraph[int] | None = None
         self._nodes: dict[int, Node] = {}
         self._next = 0
@@ -153,8 +175,17 @@ class Graph:
         return [self._nodes[i] for i in sorted(self.networkx.successors(node.id))]
 
     def calls(self) -> Iterator[Node]:
-        """The `call` and `repeat` nodes."""
+        """The nodes that have a graph: `call`, `repeat`, and those with a block."""
         return (n for n in self if n.target is not None)
+
+    def layers(self) -> Iterator[Node]:
+        """The nodes that apply a layer which this graph owns, those in its blocks included, in order."""
+        for node in self.calls():
+            assert node.target is not None
+            if node.target.child is not None:
+                yield node
+            elif node.target.graph.kind == "block":
+                yield from node.target.graph.layers()
 
     @property
     def networkx(self) -> nx.DiGraph[int]:
@@ -183,23 +214,26 @@ class Graph:
         return found
 
     def callees(self) -> list[Graph]:
-        """This graph and all that it calls, each once, callees before callers."""
+        """This graph and all that it calls (its `backward` too), each once, callees before callers."""
         order: dict[int, Graph] = {}
-        stack: list[tuple[Graph, Iterator[Node]]] = [(self, self.calls())]
+        stack: list[tuple[Graph, Iterator[Graph]]] = [(self, self._below())]
         open_ids = {id(self)}
         while stack:
-            graph, calls = stack[-1]
-            for node in calls:
-                assert node.target is not None
-                callee = node.target.graph
+            graph, below = stack[-1]
+            for callee in below:
                 if id(callee) not in order and id(callee) not in open_ids:
                     open_ids.add(id(callee))
-                    stack.append((callee, callee.calls()))
+                    stack.append((callee, callee._below()))
                     break
             else:
                 stack.pop()
                 order[id(graph)] = graph
         return list(order.values())
+
+    def _below(self) -> Iterator[Graph]:
+        yield from (node.target.graph for node in self.calls() if node.target is not None)
+        if self.backward is not None:
+            yield self.backward
 
     # --- making ---
 
@@ -248,6 +282,7 @@ class Graph:
         other.hyper, other.inputs, other.outputs = dict(self.hyper), dict(self.inputs), dict(self.outputs)
         other.updates, other.parameters, other.children = dict(self.updates), dict(self.parameters), dict(self.children)
         other.constraints, other.dim_names, other.axis_names = list(self.constraints), dict(self.dim_names), dict(self.axis_names)
+        other.backward = self.backward
         other._nodes, other._next = dict(self._nodes), self._next
         return other
 
@@ -318,11 +353,9 @@ def owned(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
     """Full name and parameter of all that `graph` and the layers in it own, in order; shared layers come once a call."""
     for name, parameter in graph.parameters.items():
         yield prefix + name, parameter
-    for node in graph.calls():
+    for node in graph.layers():
         call = node.target
         assert call is not None
-        if call.child is None:
-            continue
         if call.count is None:
             yield from owned(call.graph, f"{prefix}{call.child}.")
         else:
@@ -346,7 +379,7 @@ def _count(graphs: tuple[Graph, ...], weigh: Callable[[Parameter], int], known: 
     if key not in known:
         owned_here = {name: weigh(p) for graph in graphs for name, p in graph.parameters.items()}
         layers: dict[tuple[str, int, int], list[Graph]] = {}
-        for node in (node for graph in graphs for node in graph.calls()):
+        for node in (node for graph in graphs for node in graph.layers()):
             call = node.target
             if call is not None and call.child is not None:
                 copies = (0, 1) if call.count is None else (call.start, call.count)

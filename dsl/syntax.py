@@ -213,6 +213,34 @@ class TypeExpr:
     span: Span = _span()
 
 
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """`lm."**.weight"`, parameters chosen by their names; `object` is None for a pattern over all names."""
+
+    object: Expr | None
+    pattern: str
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
+class With:
+    """`net with PARAMETERS`: the same layer on other parameters."""
+
+    layer: Expr
+    parameters: Expr
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOf:
+    """`copy of q every 500` (`kind` "copy") or `ema of net decay 0.999` (`kind` "ema"): a layer that follows another one."""
+
+    kind: str
+    layer: Expr
+    amount: Expr
+    span: Span = _span()
+
+
 Expr: TypeAlias = (
     Name
     | Literal
@@ -229,6 +257,9 @@ Expr: TypeAlias = (
     | Pipe
     | Repeat
     | TypeExpr
+    | NamePattern
+    | With
+    | CopyOf
 )
 
 Pattern: TypeAlias = "Name | TuplePattern"
@@ -337,7 +368,97 @@ class Assert:
     comments: Comments = _comments()
 
 
-Statement: TypeAlias = Assign | LayerDecl | TensorDecl | Update | If | For | Return | Require | Assert
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """`name = initial`, after `carry`."""
+
+    name: str
+    value: Expr
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`scan pattern in source over dim reverse=true length=n carry h = zeros(B, H) { body }`.
+
+    `source` is an expression (a TupleExpr where several tensors are scanned) or a `range(...)`; `over` is None for a range; `options` are
+    the named ones, `reverse` and `length`.
+    """
+
+    pattern: Pattern
+    source: Expr
+    over: Expr | None
+    options: tuple[Argument, ...]
+    carries: tuple[Carry, ...]
+    body: tuple[Statement, ...]
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+@dataclass(frozen=True, slots=True)
+class While:
+    """`while condition carry x = start limit n { body }`"""
+
+    condition: Expr
+    carries: tuple[Carry, ...]
+    limit: Expr
+    body: tuple[Statement, ...]
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """`emit name = value`, in the body of a scan."""
+
+    name: str
+    value: Expr
+    name_span: Span = _span()
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An optimiser after `using`, and the parameters that it is `for` (none written: the rest)."""
+
+    optimizer: Expr
+    patterns: tuple[Expr, ...] = ()
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
+class Minimize:
+    """`minimize name = loss over LAYERS using RULE for PATTERN, RULE clip 1.0 every 2`
+
+    `name` is None where the loss is an expression without one; `clip_kind` is "norm" (`clip`) or "value" (`clip_value`).
+    """
+
+    loss: Expr
+    name: str | None
+    over: tuple[Expr, ...]
+    rules: tuple[Rule, ...]
+    clip: Expr | None = None
+    clip_kind: str = "norm"
+    every: Expr | None = None
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`metric name = value`"""
+
+    name: str
+    value: Expr
+    name_span: Span = _span()
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+Statement: TypeAlias = (
+    Assign | LayerDecl | TensorDecl | Update | If | For | Return | Require | Assert | Scan | While | Emit | Minimize | Metric
+)
 
 
 # --- definitions ------------------------------------------------------------------------------------------------------------------
@@ -391,6 +512,18 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
+class Backward:
+    """`backward(g) = expression` or `backward(g) { ... return dx }` after a function: its gradient, from those of its results (`names`)
+    and its own parameters, one result for each tensor among these."""
+
+    names: tuple[str, ...]
+    body: tuple[Statement, ...]
+    short: bool = True
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """`fn name(x, rate=0.5) = expression` (`short`, the body is one Return) or `fn name(x) { ... return y }`."""
 
@@ -398,6 +531,7 @@ class Function:
     parameters: tuple[Parameter, ...]
     body: tuple[Statement, ...]
     short: bool = True
+    backward: Backward | None = None
     name_span: Span = _span()
     span: Span = _span()
     comments: Comments = _comments()
@@ -434,6 +568,19 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
+class Train:
+    """`train Name(hyper)(inputs) { ... minimize ... }`"""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    inputs: tuple[Parameter, ...]
+    body: tuple[Statement, ...]
+    name_span: Span = _span()
+    span: Span = _span()
+    comments: Comments = _comments()
+
+
+@dataclass(frozen=True, slots=True)
 class Test:
     """`test "title" { ... }`"""
 
@@ -443,7 +590,7 @@ class Test:
     comments: Comments = _comments()
 
 
-Definition: TypeAlias = Module | Function | Const | Import | Test
+Definition: TypeAlias = Module | Function | Const | Import | Train | Test
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,11 @@ def with_callees(graph: Graph, done: dict[int, Graph]) -> Graph:
     stale = [
         n for n in graph.calls() if n.target is not None and done.get(id(n.target.graph), n.target.graph) is not n.target.graph
     ]
-    if not stale:
+    backward = done.get(id(graph.backward)) if graph.backward is not None else None
+    if not stale and backward is graph.backward:
         return graph
     copy = graph.copy()
+    copy.backward = backward
     for node in stale:
         assert node.target is not None
         copy.replace_node(replace(node, target=replace(node.target, graph=done[id(node.target.graph)])))
