@@ -130,8 +130,8 @@ class Graph:
 
     `definition` is the name of the module or function in the spec, `entry` the entry point, `hyper` its hyper-parameters as given or
     defaulted (functions and layers by name), `kind` one of "model", "module", "fn", "train", "body" (the anonymous body of a `repeat`),
-    "block" (see above). `backward` is the gradient that the spec itself gives for a `fn`: from those of its outputs, followed by its inputs,
-    to those of its floating inputs, in order.
+    "block" (see above). `backward` is the gradient that the spec itself gives for a `fn`: a graph from the gradients of its outputs,
+    followed by its inputs, to the gradients of its floating inputs, in order.
     """
 
     def __init__(self, definition: str, entry: str = "forward", kind: str = "module", span: Span = NOWHERE) -> None:

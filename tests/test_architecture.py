@@ -21,7 +21,7 @@ LAYERS = {
     "syntax": "grammar dsl.syntax dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_tree dsl.syntax_errors dsl.parse dsl.yaml_nodes "
     "dsl.yaml_expressions dsl.load_yaml dsl.print_expression dsl.printer dsl.dump_yaml",
     "ops": "dsl.ops",
-    "graph": "dsl.ir dsl.build dsl.print_graph",
+    "graph": "dsl.ir dsl.build dsl.print_graph dsl.training",
     "loader": "dsl.loader",
     "elaborate": "dsl.elaborate",
     "passes": "dsl.passes",
