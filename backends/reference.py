@@ -5,16 +5,19 @@ It is the definition of what a program means, and the oracle that the other back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Result, Session
+from backends.reference_gradient import Slope, Tape, held_primitive, scale_of, slope
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import Dim, Expr, as_symbol, evaluate
-from dsl.ir import Constraint, Graph, Node, Program, Value
+from dsl.ir import Call, Constraint, Graph, Node, Program, Value
 from dsl.ops.card import AttributeValue, Card
 from dsl.ops.registry import CARDS
 from dsl.types import DType
@@ -25,7 +28,8 @@ Watch = Callable[[Graph, Node, tuple[np.ndarray, ...]], None]
 class Interpreter:
     """Runs graphs. `state` holds every parameter and buffer by full name, and changes as buffers are updated.
 
-    `watch` sees every node with its results; `draws` are fixed results for the random nodes of the root graph, by node id.
+    `watch` sees every node with its results, those of blocks once a step. `doubt` is how far two estimates of a
+    gradient were apart at most.
     """
 
     def __init__(
@@ -42,10 +46,17 @@ class Interpreter:
         self.random = np.random.default_rng(seed)
         self.watch = watch
         self.updated: dict[str, np.ndarray] = {}
+        self.tapes: list[Tape] = []
+        self.doubt = 0.0
 
     def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
         """The outputs of `graph` by name. `prefix` is the path of the graph's owner, with a final dot."""
-        sizes = bound_sizes(graph, inputs)
+        return self.evaluate(graph, inputs, bound_sizes(graph, inputs), prefix)
+
+    def evaluate(
+        self, graph: Graph, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int], prefix: str
+    ) -> dict[str, np.ndarray]:
+        """The outputs of `graph` where its symbolic dimensions are `sizes`: those of a block are those of the graph around it."""
         values: dict[Value, np.ndarray] = {}
         needed = live_nodes(graph, training=self.training)
         for node in graph:
@@ -78,11 +89,20 @@ class Interpreter:
             case "if_training":
                 return (values[node.inputs[0 if self.training else 1]],)
         operands = [values[v] for v in node.inputs]
-        if node.target is not None:
-            return self._call(node, operands, prefix)
+        match node.op:
+            case "call" | "repeat":
+                return self._call(node, operands, prefix)
+            case "scan":
+                return self._scan(node, operands, sizes, prefix)
+            case "while":
+                return self._while(node, operands, sizes, prefix)
+            case "grad":
+                return self._grad(node, operands, sizes, prefix)
+            case "dropout" if not self.training:
+                return (operands[0],)
         card = CARDS[node.op]
-        if node.op == "dropout" and not self.training:
-            return (operands[0],)
+        if self.tapes:
+            return held_primitive(node, operands, lambda given: self._primitive(card, node, given, sizes), self._held)
         return self._primitive(card, node, operands, sizes)
 
     def _primitive(self, card: Card, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int]) -> tuple[np.ndarray, ...]:
@@ -94,16 +114,244 @@ class Interpreter:
         results = result if isinstance(result, tuple) else (result,)
         return tuple(_in_dtype(np.asarray(r), t.dtype) for r, t in zip(results, node.types, strict=True))
 
+    # --- calls and blocks ---
+
     def _call(self, node: Node, operands: list[np.ndarray], prefix: str) -> tuple[np.ndarray, ...]:
         call = node.target
         assert call is not None
-        names = list(call.graph.inputs)
         own = prefix if call.child is None else f"{prefix}{call.child}."
+        given = node.attributes.get("given", ())
+        assert isinstance(given, tuple)
         if call.count is None:
-            return tuple(self.run(call.graph, dict(zip(names, operands, strict=True)), own).values())
+            if call.graph.backward is not None and self.tapes:
+                return self._with_backward(call.graph, operands)
+            others = operands[len(operands) - len(given) :]
+            with self._replaced({f"{own}{name}": value for name, value in zip(given, others, strict=True)}):
+                return tuple(self.run(call.graph, _named(call.graph, operands[: len(operands) - len(given)]), own).values())
         for i in range(call.start, call.start + call.count):
-            operands[0] = next(iter(self.run(call.graph, dict(zip(names, operands, strict=True)), f"{own}{i}.").values()))
+            operands[0] = next(iter(self.run(call.graph, _named(call.graph, operands), f"{own}{i}.").values()))
         return (operands[0],)
+
+    @contextmanager
+    def _replaced(self, values: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Other values in place of parameters, for a while."""
+        before = {name: self.state[name] for name in values if name in self.state}
+        self.state.update(values)
+        yield
+        for name in values:
+            self.state.pop(name)
+        self.state.update(before)
+
+    def _scan(self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> tuple[np.ndarray, ...]:
+        call = _target(node)
+        carried, axes, emit_axes = int_of(node, "carries"), ints_of(node, "axes"), ints_of(node, "emit_axes")
+        count = concrete(node.attributes["count"], sizes)
+        assert isinstance(count, int)
+        carries, rest = operands[:carried], operands[carried:]
+        scanned, captured = rest[: len(axes)], rest[len(axes) :]
+        stacks: list[list[np.ndarray]] = [[] for _ in emit_axes]
+        reverse = bool(node.attributes["reverse"])
+        for step in reversed(range(count)) if reverse else range(count):
+            counter = [np.asarray(step, np.int64)] if node.attributes["counter"] else []
+            slices = [np.take(x, step, axis=axis) for x, axis in zip(scanned, axes, strict=True)]
+            results = self._block(call, [*counter, *carries, *slices, *captured], sizes, prefix)
+            carries = results[:carried]
+            for stack, emitted in zip(stacks, results[carried:], strict=True):
+                stack.append(emitted)
+        ordered = [stack[::-1] if reverse else stack for stack in stacks]
+        types = node.types[carried:]
+        return (
+            *carries,
+            *(
+                np.stack(stack, axis=axis) if stack else np.zeros(_shape(t.shape, sizes), _in_dtype(np.zeros(()), t.dtype).dtype)
+                for stack, axis, t in zip(ordered, emit_axes, types, strict=True)
+            ),
+        )
+
+    def _while(self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> tuple[np.ndarray, ...]:
+        carried = int_of(node, "carries")
+        limit = concrete(node.attributes["limit"], sizes)
+        assert isinstance(limit, int)
+        going, carries, captured = operands[0], operands[1 : 1 + carried], operands[1 + carried :]
+        tapes, self.tapes = self.tapes, []  # nothing is differentiated through a `while`
+        for _ in range(limit):
+            if not going:
+                break
+            going, *carries = self._block(_target(node), [*carries, *captured], sizes, prefix)
+        self.tapes = tapes
+        return tuple(carries)
+
+    def _block(self, call: Call, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> list[np.ndarray]:
+        return list(self.evaluate(call.graph, _named(call.graph, operands), sizes, prefix).values())
+
+    # --- gradients ---
+
+    def _grad(self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> tuple[np.ndarray, ...]:
+        call, wrt = _target(node), int_of(node, "wrt")
+
+        def value(moved: list[np.ndarray]) -> np.ndarray:
+            return self._block(call, [*moved, *operands[wrt:]], sizes, prefix)[0]
+
+        return tuple(self.gradients(value, operands[:wrt]))
+
+    def gradients(self, value: Callable[[list[np.ndarray]], np.ndarray], at: list[np.ndarray]) -> list[np.ndarray]:
+        """The gradient of a scalar function with respect to each of its arguments, element by element."""
+        found = []
+        with self._around(lambda: value(at)) as again:
+            for i, x in enumerate(at):
+                scales, gradient = scale_of(x), np.zeros_like(x, dtype=np.float64)
+                for place in np.ndindex(x.shape):
+
+                    def along(t: float, i: int = i, x: np.ndarray = x, place: tuple[int, ...] = place) -> np.ndarray:
+                        moved = np.array(x)
+                        moved[place] += t
+                        return again(lambda: value([*at[:i], moved, *at[i + 1 :]]))
+
+                    gradient[place] = self._noted(slope(along, float(scales[place])))
+                found.append(gradient)
+        return found
+
+    def derivative(self, value: Callable[[float], np.ndarray], scale: float = 1.0) -> Slope:
+        """The derivative of a function of a number at 0, any shape; what gradients take as constant is as it is at 0."""
+        with self._around(lambda: value(0.0)) as again:
+            return slope(lambda t: again(lambda: value(t)), scale)
+
+    def _noted(self, found: Slope) -> np.ndarray:
+        self.doubt = max(self.doubt, found.doubt)
+        return found.value
+
+    @contextmanager
+    def _around(self, at_point: Callable[[], np.ndarray]) -> Iterator[Callable[[Callable[[], np.ndarray]], np.ndarray]]:
+        """Computes at the point, and gives what computes around it: with the same draws, and the same constants."""
+        start, tape = self._generators(), Tape()
+        self.tapes.append(tape)
+        at_point()
+        end, watch, self.watch = self._generators(), self.watch, None
+
+        def again(compute: Callable[[], np.ndarray]) -> np.ndarray:
+            tape.rewind()
+            self._set_generators(start)
+            return compute()
+
+        yield again
+        self.tapes.pop()
+        self.watch = watch
+        self._set_generators(end)
+
+    def _generators(self) -> list[Mapping[str, object]]:
+        """The states of all generators of random numbers."""
+        return [self.random.bit_generator.state]
+
+    def _set_generators(self, states: list[Mapping[str, object]]) -> None:
+        self.random.bit_generator.state = states[0]
+
+    def _held(self, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `compute` gave at the point of the innermost differentiation that is under way."""
+        if not self.tapes:
+            return compute()
+        tape = self.tapes[-1]
+        if tape.playing:
+            value = tape.next()
+            assert isinstance(value, np.ndarray | np.generic)
+            return np.asarray(value)
+        with self._outside():
+            computed = self._held(compute)
+        tape.values.append(computed)
+        return computed
+
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        """Without the innermost differentiation."""
+        tape = self.tapes.pop()
+        yield
+        self.tapes.append(tape)
+
+    def _with_backward(self, graph: Graph, operands: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """A function that brings its gradient along, where it is differentiated: at the point its value, around it the line that has
+        this gradient."""
+        if not self.tapes:
+            return tuple(self.run(graph, _named(graph, operands)).values())
+        tape = self.tapes[-1]
+        if tape.playing:
+            tangent = tape.next()
+            assert isinstance(tangent, _Tangent)
+            return tangent.at(operands)
+        with self._outside():
+            results = self._with_backward(graph, operands)
+            jacobian = self._jacobian(graph, operands, results)
+        tape.values.append(_Tangent(tuple(operands), results, jacobian))
+        return results
+
+    def _jacobian(self, graph: Graph, operands: list[np.ndarray], results: tuple[np.ndarray, ...]) -> np.ndarray:
+        """The derivatives of all floating results by all floating operands, as the graph's `backward` has them."""
+        ends = list(accumulate(r.size for r in results))
+        weights = np.eye(ends[-1])
+        weights[:, : ends[-1]][:, ~np.concatenate([np.full(r.size, r.dtype.kind == "f") for r in results])] = 0.0
+        rows = [self._pulled_back(graph, operands, results, row, ends) for row in weights]
+        total = np.linspace(-1.0, 2.0, ends[-1])
+        if not np.allclose(
+            self._pulled_back(graph, operands, results, weights @ total, ends), total @ np.array(rows), 1e-9, 1e-12
+        ):
+            raise SpecError(
+                Diagnostic(
+                    "DL0814",
+                    f"the reference cannot differentiate `{graph.definition}`: its `backward` is not linear in the gradient it gets",
+                    graph.span,
+                    help="compare torch with jax alone: `dslc verify --gradients`",
+                )
+            )
+        return np.array(rows)
+
+    def _pulled_back(
+        self, graph: Graph, operands: list[np.ndarray], results: tuple[np.ndarray, ...], weights: np.ndarray, ends: list[int]
+    ) -> np.ndarray:
+        assert graph.backward is not None
+        parts = [part.reshape(r.shape) for part, r in zip(np.split(weights, ends[:-1]), results, strict=True)]
+        gradients = [part for part, r in zip(parts, results, strict=True) if r.dtype.kind == "f"]
+        found = self.run(graph.backward, _named(graph.backward, [*gradients, *operands])).values()
+        return np.concatenate([g.ravel() for g in found])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tangent:
+    """The line through a point: results there, and their derivatives by the floating operands."""
+
+    operands: tuple[np.ndarray, ...]
+    results: tuple[np.ndarray, ...]
+    jacobian: np.ndarray
+
+    def at(self, operands: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        floating = [(x, x0) for x, x0 in zip(operands, self.operands, strict=True) if x0.dtype.kind == "f"]
+        moved = np.concatenate([(x - x0).ravel() for x, x0 in floating]) @ self.jacobian.T
+        parts = np.split(moved, list(accumulate(r.size for r in self.results))[:-1])
+        return tuple(r + part.reshape(r.shape) if r.dtype.kind == "f" else r for r, part in zip(self.results, parts, strict=True))
+
+
+def _target(node: Node) -> Call:
+    assert node.target is not None
+    return node.target
+
+
+def _named(graph: Graph, operands: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return dict(zip(graph.inputs, operands, strict=True))
+
+
+def int_of(node: Node, name: str) -> int:
+    """An attribute that is a number."""
+    value = node.attributes[name]
+    assert isinstance(value, int)
+    return value
+
+
+def ints_of(node: Node, name: str) -> tuple[int, ...]:
+    """An attribute that is a list of numbers."""
+    value = node.attributes[name]
+    assert isinstance(value, tuple)
+    return tuple(v for v in value if isinstance(v, int))
+
+
+def _shape(shape: tuple[Dim, ...], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(evaluate(d, sizes) for d in shape)
 
 
 def live_nodes(graph: Graph, *, training: bool) -> set[int]:

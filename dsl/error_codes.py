@@ -581,6 +581,12 @@ CODES: dict[str, Code] = {
         "An output differs from the reference, and each operation by itself agrees: the difference comes from how the "
         "backend or a pass puts operations together, such as a fused layer.",
     ),
+    "DL0814": Code(
+        "a gradient that the reference cannot check",
+        "The reference differentiates by moving the point. A function with a `backward` of its own is taken as the line that "
+        "has this gradient, which there is only where `backward` is linear in the gradient it gets: a gradient that is "
+        "clipped on its way back belongs to no function.",
+    ),
     "DL0821": Code(
         "an input does not fit the model",
         "An input is missing, or has a name or element type that the model does not have. Integers become floating-point "

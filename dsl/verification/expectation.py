@@ -131,6 +131,18 @@ class Noisy(Interpreter):
         """Parameters or inputs, off as well."""
         return {name: self._own(np.asarray(value)) for name, value in arrays.items()}
 
+    def _generators(self) -> list[Mapping[str, object]]:
+        return [*super()._generators(), self.noise.bit_generator.state]
+
+    def _set_generators(self, states: list[Mapping[str, object]]) -> None:
+        super()._set_generators(states)
+        self.noise.bit_generator.state = states[1]
+
+    def _grad(self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> tuple[np.ndarray, ...]:
+        """The noise is the same in all evaluations around the point, so that differences do not divide it by a small step."""
+        results = super()._grad(node, operands, sizes, prefix)
+        return tuple(self._off(r, t.dtype) for r, t in zip(results, node.types, strict=True))
+
     def _own(self, value: np.ndarray) -> np.ndarray:
         dtype = array_dtype(value)
         return self._off(widened(value), dtype) if dtype is not None and dtype.is_float else value
