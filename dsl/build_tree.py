@@ -15,13 +15,17 @@ from dsl.syntax import (
     Argument,
     Assert,
     Assign,
+    Backward,
     Binary,
     Call,
+    Carry,
     Comparison,
     Comprehension,
     Conditional,
     Const,
+    CopyOf,
     Ellipsis,
+    Emit,
     Entry,
     Expr,
     For,
@@ -34,8 +38,11 @@ from dsl.syntax import (
     ListExpr,
     Literal,
     Member,
+    Metric,
+    Minimize,
     Module,
     Name,
+    NamePattern,
     Output,
     Parameter,
     Pattern,
@@ -43,19 +50,26 @@ from dsl.syntax import (
     Repeat,
     Require,
     Return,
+    Rule,
+    Scan,
     Slice,
     Stage,
     TensorDecl,
     Test,
+    Train,
     TupleExpr,
     TuplePattern,
     TypeExpr,
     Unary,
     Update,
+    While,
+    With,
 )
 from dsl.tokens import Token
 
 Children = list[Any]
+Clause = tuple[str, Any]
+"""A part of a statement that may be missing, under its name."""
 
 
 def _over(first: Any, last: Any) -> Span:
@@ -70,6 +84,10 @@ def _over(first: Any, last: Any) -> Span:
 def _between(children: Children) -> tuple[Any, ...]:
     """The nodes of a bracketed or separated list, without its punctuation."""
     return tuple([child for child in children if type(child) is not Token])
+
+
+def _names(children: Children) -> tuple[str, ...]:
+    return tuple([token.value for token in children if token.type == "NAME"])
 
 
 def _begins_line(token: Token) -> bool:
@@ -142,13 +160,23 @@ class TreeBuilder:
         return Output(c[-1], c[0].value if len(c) == 3 else None, _over(c[0], c[-1]))
 
     def short_function(self, c: Children) -> Function:
-        word, name, parameters, _, value = c
+        word, name, parameters, _, value = c[:5]
         body = (Return(_values(value), value.span),)
-        return Function(name.value, parameters, body, True, name.span, _over(word, value))
+        backward = c[5] if len(c) == 6 else None
+        return Function(name.value, parameters, body, True, backward, name.span, _over(word, c[-1]))
 
     def long_function(self, c: Children) -> Function:
-        word, name, parameters, body = c
-        return Function(name.value, parameters, _between(body), False, name.span, _over(word, body[-1]))
+        word, name, parameters, body = c[:4]
+        backward = c[4] if len(c) == 5 else None
+        span = _over(word, body[-1] if backward is None else backward)
+        return Function(name.value, parameters, _between(body), False, backward, name.span, span)
+
+    def short_backward(self, c: Children) -> Backward:
+        body = (Return(_values(c[-1]), c[-1].span),)
+        return Backward(_names(c[1:-2]), body, True, _over(c[0], c[-1]))
+
+    def long_backward(self, c: Children) -> Backward:
+        return Backward(_names(c[1:-1]), _between(c[-1]), False, _over(c[0], c[-1][-1]))
 
     def const(self, c: Children) -> Const:
         return Const(c[1].value, c[3], c[1].span, _over(c[0], c[3]))
@@ -168,6 +196,11 @@ class TreeBuilder:
 
     def path(self, c: Children) -> tuple[str, Span]:
         return "".join([token.value for token in c]), _over(c[0], c[-1])
+
+    def train(self, c: Children) -> Train:
+        word, name, parameters, inputs, body = c
+        check_hyper_parameters(parameters)
+        return Train(name.value, parameters, check_inputs(inputs), _between(body), name.span, _over(word, body[-1]))
 
     def test(self, c: Children) -> Test:
         title = self.string([c[1]])
@@ -215,6 +248,85 @@ class TreeBuilder:
 
     def assert_(self, c: Children) -> Assert:
         return Assert(c[1], c[3] if len(c) == 4 else None, _over(c[0], c[-1]))
+
+    # --- loops and training
+
+    def scan(self, c: Children) -> Scan:
+        clauses = dict(c[2:-1])
+        pattern, source = c[1]
+        options, carries = clauses.get("options", ()), clauses.get("carries", ())
+        return Scan(pattern, source, clauses.get("over"), options, carries, _between(c[-1]), _over(c[0], c[-1][-1]))
+
+    def scan_head(self, c: Children) -> tuple[Pattern, Expr]:
+        return c[0], c[2]
+
+    def over(self, c: Children) -> Clause:
+        return "over", c[1]
+
+    def options(self, c: Children) -> Clause:
+        return "options", tuple(c)
+
+    def option(self, c: Children) -> Argument:
+        return Argument(c[2], c[0].value, _over(c[0], c[2]))
+
+    def while_(self, c: Children) -> While:
+        clauses = dict(c[2:-1])
+        return While(c[1], clauses["carries"], clauses["limit"], _between(c[-1]), _over(c[0], c[-1][-1]))
+
+    def limit(self, c: Children) -> Clause:
+        return "limit", c[1]
+
+    def carries(self, c: Children) -> Clause:
+        return "carries", _between(c)
+
+    def carry(self, c: Children) -> Carry:
+        return Carry(c[0].value, c[2], _over(c[0], c[2]))
+
+    def emit(self, c: Children) -> Emit:
+        return Emit(c[1].value, c[3], c[1].span, _over(c[0], c[3]))
+
+    def minimize(self, c: Children) -> Minimize:
+        name, loss = c[1]
+        clauses = dict(c[2:])
+        kind, clip = clauses.get("clip", ("norm", None))
+        last = c[-1][1]
+        end = (last[1] if c[-1][0] == "clip" else last[-1] if type(last) is tuple else last).span.end
+        span = Span(c[0].source, c[0].start, end)
+        return Minimize(loss, name, clauses.get("targets", ()), clauses["using"], clip, kind, clauses.get("every"), span)
+
+    def objective(self, c: Children) -> tuple[str | None, Expr]:
+        return (None, c[0]) if len(c) == 1 else (c[0].value, c[2])
+
+    def targets(self, c: Children) -> Clause:
+        return "targets", _between(c)
+
+    def using(self, c: Children) -> Clause:
+        return "using", _between(c)
+
+    def rule(self, c: Children) -> Rule:
+        if len(c) == 1:
+            return Rule(c[0], (), c[0].span)
+        patterns = c[2].items if type(c[2]) is ListExpr else (c[2],)
+        if not patterns:
+            raise SpecError(_no_patterns(c[2].span))
+        return Rule(c[0], patterns, _over(c[0], c[2]))
+
+    def clip(self, c: Children) -> Clause:
+        return "clip", ("norm" if c[0].type == "CLIP" else "value", c[1])
+
+    def every(self, c: Children) -> Clause:
+        return "every", c[1]
+
+    def metric(self, c: Children) -> Metric:
+        return Metric(c[1].value, c[3], c[1].span, _over(c[0], c[3]))
+
+    def with_parameters(self, c: Children) -> With:
+        return With(c[0], c[2], _over(c[0], c[2]))
+
+    def copy_of(self, c: Children) -> CopyOf:
+        return CopyOf(c[0].value, c[2], c[4], _over(c[0], c[4]))
+
+    # --- patterns
 
     def tuple_pattern(self, c: Children) -> TuplePattern:
         return TuplePattern(_between(c), _over(c[0], c[-1]))
@@ -291,6 +403,9 @@ class TreeBuilder:
     def member(self, c: Children) -> Member:
         return Member(c[0], c[2].value, c[2].span, _over(c[0], c[2]))
 
+    def name_pattern(self, c: Children) -> NamePattern:
+        return NamePattern(c[0], unescape(c[2]), _over(c[0], c[2]))
+
     def repeat_function(self, c: Children) -> Call:
         return Call(Name("repeat", c[0].span), _between(c[1:]), _over(c[0], c[-1]))
 
@@ -334,7 +449,7 @@ class TreeBuilder:
         return node
 
 
-for _rule in ("if", "for", "return", "assert", "import"):
+for _rule in ("if", "for", "while", "return", "assert", "import"):
     setattr(TreeBuilder, _rule, getattr(TreeBuilder, f"{_rule}_"))
 
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
@@ -426,6 +541,11 @@ def _input_with_default(parameter: Parameter) -> Diagnostic:
 def _not_a_stage(target: Expr) -> Diagnostic:
     message = "a stage of a pipeline is a layer or function to apply, not a value"
     return Diagnostic("DL0101", message, target.span, "expected a name, a call or an expression in brackets")
+
+
+def _no_patterns(span: Span) -> Diagnostic:
+    fix = 'write `for "**.bias"`, or leave `for` out: a rule without it is for the rest'
+    return Diagnostic("DL0101", "expected the parameters that the rule is for", span, help=fix)
 
 
 def _wrong_count(span: Span) -> Diagnostic:

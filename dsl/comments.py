@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from dsl.syntax import BLANK_LINE, NO_COMMENTS, Comments, Definition, Entry, For, Function, If, Module, Statement, Test
+from dsl.syntax import (
+    BLANK_LINE,
+    NO_COMMENTS,
+    Comments,
+    Definition,
+    Entry,
+    For,
+    Function,
+    If,
+    Module,
+    Scan,
+    Statement,
+    Test,
+    Train,
+    While,
+)
 
 
 @dataclass(slots=True)
@@ -161,11 +176,13 @@ def attach(definitions: Iterable[Definition], keeper: CommentKeeper) -> None:
             case Module():
                 waiting.extend(node.body)
                 waiting.extend(node.entries[0].body if node.short else node.entries)
-            case Entry() | For() | Test():
+            case Entry() | For() | Scan() | While() | Train() | Test():
                 waiting.extend(node.body)
             case Function():
                 if not node.short:
                     waiting.extend(node.body)
+                if node.backward is not None and not node.backward.short:
+                    waiting.extend(node.backward.body)
             case If():
                 waiting.extend(node.body)
                 waiting.extend(node.orelse)

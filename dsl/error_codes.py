@@ -93,10 +93,6 @@ CODES: dict[str, Code] = {
         "a reserved word as a name",
         "Words of the grammar cannot be names.",
     ),
-    "DL0110": Code(
-        "a construct of a later version",
-        "The word is reserved for a part of the language that this version does not have.",
-    ),
     "DL0111": Code(
         "a name beyond ASCII",
         "Names are made of the letters A to Z and a to z, digits and underscores, because they become names in the code "

@@ -227,8 +227,10 @@ class _Loader:
         name = read.name(head)
         value = top.get("value")
         if value is None:
-            return Function(name, parameters, self.statements(self.needed(top, "graph")), False, head.span, top.span, comments)
-        return Function(name, parameters, (Return(read.values(value), value.span),), True, head.span, top.span, comments)
+            body = self.statements(self.needed(top, "graph"))
+            return Function(name, parameters, body, False, None, head.span, top.span, comments)
+        body = (Return(read.values(value), value.span),)
+        return Function(name, parameters, body, True, None, head.span, top.span, comments)
 
     # --- statements
 

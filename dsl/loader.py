@@ -149,10 +149,12 @@ class Loader:
 
 def _declared_twice(definition: syntax.Definition) -> Iterator[Diagnostic]:
     """Hyper-parameters, inputs and outputs of one name in the head of a definition."""
-    if not isinstance(definition, syntax.Module | syntax.Function):
+    if not isinstance(definition, syntax.Module | syntax.Function | syntax.Train):
         return
     entries = definition.entries if isinstance(definition, syntax.Module) else ()
     heads: list[list[tuple[str, Span]]] = [[(p.name, p.span) for p in definition.parameters]]
+    if isinstance(definition, syntax.Train):
+        heads.append([*heads[0], *((i.name, i.span) for i in definition.inputs)])
     for entry in entries:
         heads.append([*heads[0], *((i.name, i.span) for i in entry.inputs)])
         heads.append([(o.name, o.span) for o in entry.outputs if o.name is not None])

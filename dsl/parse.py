@@ -19,12 +19,25 @@ from dsl.read_source import read_source, refuse_characters
 from dsl.source import Source, Span
 from dsl.syntax import Definition, Expr, File
 from dsl.syntax_errors import describe
-from dsl.tokens import DEFINITIONS, Token, Tokens, tokenize, tokenize_piece
+from dsl.tokens import Token, Tokens, tokenize, tokenize_piece
+from dsl.words import DEFINITIONS
 from grammar import DL_GRAMMAR
 
 __all__ = ["collector_paused", "parse", "parse_expression", "parse_piece", "read_source"]
 
-PIECES = ("definition", "value", "expression", "pattern", "type", "parameter", "imported", "path", "for_head")
+PIECES = (
+    "definition",
+    "value",
+    "expression",
+    "pattern",
+    "type",
+    "parameter",
+    "imported",
+    "path",
+    "for_head",
+    "scan_head",
+    "layer_value",
+)
 MAX_ERRORS = 30
 
 
@@ -89,6 +102,8 @@ _PIECE_NAMES = {
     "imported": "a name",
     "path": "a file",
     "for_head": "`name in expression`",
+    "scan_head": "`name in expression`",
+    "layer_value": "a layer",
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dsl.diagnostics import Diagnostic
 from dsl.lalr import UnexpectedToken
 from dsl.source import Span
-from dsl.tokens import KEYWORDS, NOT_AVAILABLE, Token
+from dsl.tokens import Token
+from dsl.words import KEYWORDS
 
 _EXPRESSION = {"NAME", "INTEGER", "STRING", "LPAR", "LSQB"}
 _STATEMENTS = {"LAYER", "PARAM", "RETURN", "REQUIRE"}
@@ -74,9 +75,6 @@ def _found(found: Token | None) -> str:
 
 
 def _special(found: Token, before: Token | None, words: list[Token], place: int, expected: set[str]) -> Diagnostic | None:
-    for word in (found, before):
-        if word is not None and word.value in NOT_AVAILABLE:
-            return Diagnostic("DL0110", f"`{word.value}` is not available in this version", word.span)
     if before is None:
         message = "expected a definition: `model`, `module`, `fn`, `const`, `test`, `from` or `import`"
         return Diagnostic("DL0101", message, found.span, _found(found)) if expected >= _DEFINITIONS else None

@@ -15,15 +15,23 @@ from dsl import text_errors
 from dsl.comments import CommentKeeper
 from dsl.diagnostics import Diagnostic
 from dsl.source import Source, Span
+from dsl.words import (
+    BEGINS_CONDITION,
+    BINDS_NAME,
+    CLAUSES,
+    CONTEXTUAL,
+    CONTINUES_LINE,
+    DEFINITIONS,
+    ENDS_OPERAND,
+    FOLLOWERS,
+    KEYWORDS,
+    LAYER_CLAUSES,
+    NO_CLAUSES,
+    OPERATORS,
+)
 
 MAX_DEPTH = 200
 """How deep brackets and blocks, and expressions of any kind, may be nested."""
-
-NOT_AVAILABLE = frozenset({"scan", "carry", "emit", "minimize", "metric", "train"})
-"""Words reserved for constructs of a later version."""
-
-DEFINITIONS = frozenset({"model", "module", "fn", "const", "from", "import", "test", "train"})
-"""Words that begin a definition."""
 
 
 class Token:
@@ -59,51 +67,6 @@ class Tokens:
     errors: list[Diagnostic] = field(default_factory=list)
 
 
-_OPERATORS = {
-    "->": "ARROW", "...": "ELLIPSIS", "==": "EQUAL_TO", "!=": "NOT_EQUAL", "<=": "AT_MOST", ">=": "AT_LEAST", "//": "FLOOR_DIVIDE",
-    "**": "POWER", "<": "LESSTHAN", ">": "MORETHAN", "=": "EQUAL", "+": "PLUS", "-": "MINUS", "*": "STAR", "/": "SLASH", "%": "PERCENT",
-    "@": "AT", ",": "COMMA", ":": "COLON", ".": "DOT", "(": "LPAR", ")": "RPAR", "[": "LSQB", "]": "RSQB", "{": "LBRACE", "}": "RBRACE",
-}  # fmt: skip
-
-KEYWORDS = frozenset(
-    [
-        "model",
-        "module",
-        "fn",
-        "train",
-        "test",
-        "const",
-        "import",
-        "from",
-        "as",
-        "layer",
-        "param",
-        "buffer",
-        "update",
-        "def",
-        "return",
-        "require",
-        "assert",
-        "if",
-        "else",
-        "for",
-        "in",
-        "repeat",
-        "scan",
-        "carry",
-        "emit",
-        "minimize",
-        "metric",
-        "true",
-        "false",
-        "none",
-        "and",
-        "or",
-        "not",
-    ]
-)
-_KEYWORD_TYPES = {word: word.upper() for word in KEYWORDS}
-
 _CLOSERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE", "_REPEAT_OPEN": "RBRACE"}
 
 _PIECES = re.compile(
@@ -126,10 +89,19 @@ _FLOAT = re.compile(r"[0-9](?:_?[0-9])*(?:\.(?:[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0
 
 
 # Pieces that are no tokens yet, beside the terminals of the grammar.
-_SPACE, _NEWLINE, _COMMENT, _NUMBER, _FOREIGN, _OTHER = "", "newline", "comment", "number", "foreign", "other"
-_KNOWN = {**_OPERATORS, **_KEYWORD_TYPES, " ": _SPACE, "  ": _SPACE, "\n": _NEWLINE, "\r\n": _NEWLINE}
+_SPACE, _NEWLINE, _COMMENT, _NUMBER, _FOREIGN, _WORD, _OTHER = "", "newline", "comment", "number", "foreign", "word", "other"
+_KEYWORD_TYPES = {word: word.upper() for word in KEYWORDS}
+_KNOWN = {
+    **OPERATORS,
+    **_KEYWORD_TYPES,
+    **dict.fromkeys(CONTEXTUAL, _WORD),
+    " ": _SPACE,
+    "  ": _SPACE,
+    "\n": _NEWLINE,
+    "\r\n": _NEWLINE,
+}
 _BRACKETS = frozenset({"LPAR", "RPAR", "LSQB", "RSQB", "LBRACE", "RBRACE"})
-_PLAIN = {*_OPERATORS.values(), *_KEYWORD_TYPES.values(), "NAME", "INTEGER", "STRING"} - _BRACKETS - {"ELSE"}
+_PLAIN = {*OPERATORS.values(), *_KEYWORD_TYPES.values(), "NAME", "INTEGER", "STRING"} - _BRACKETS - {"ELSE"}
 
 
 def _kind(piece: str) -> str:
@@ -150,9 +122,10 @@ def tokenize(source: Source) -> Tokens:
     return _Tokenizer(source, source.text).file()
 
 
-def tokenize_piece(source: Source, text: str, offset: int = 0) -> Tokens:
-    """The tokens of an expression or another piece of a definition, in which new lines mean nothing; `text` stands at `offset`."""
-    return _Tokenizer(source, text, offset).piece()
+def tokenize_piece(source: Source, text: str, offset: int = 0, clauses: frozenset[str] = NO_CLAUSES) -> Tokens:
+    """The tokens of an expression or another piece of a definition, in which new lines mean nothing; `text` stands at `offset`, and
+    `clauses` are the words that begin clauses in it."""
+    return _Tokenizer(source, text, offset).piece(clauses)
 
 
 class _Tokenizer:
@@ -168,12 +141,17 @@ class _Tokenizer:
         """The `)` that closed the latest `repeat(`."""
         self.repeats: set[int] = set()
         """Where the `(` of each `repeat(` stands."""
+        self.clauses = NO_CLAUSES
+        """The words that begin clauses of the statement that is being read."""
+        self.level = 0
+        """How many brackets were open where it began."""
         self.is_piece = False
         self.broken = False
         """After brackets that do not match: nothing counts until the next definition."""
 
-    def piece(self) -> Tokens:
+    def piece(self, clauses: frozenset[str]) -> Tokens:
         self.is_piece = True
+        self.clauses, self.level = clauses, 1
         self.keeper.statement = self.offset
         outermost = Token("LPAR", "(", self.source, self.offset, self.offset)
         self.open.append(outermost)
@@ -220,7 +198,9 @@ class _Tokenizer:
                 self._comment(piece[1:].rstrip(), fresh)
                 continue
             stop = end
-            if kind == _FOREIGN:
+            if kind == _WORD:
+                kind = self._contextual(piece, end, fresh)
+            elif kind == _FOREIGN:
                 stop = skip_to = self._foreign_word(start, end)
                 kind = "NAME"
             elif kind == _NUMBER:
@@ -254,7 +234,7 @@ class _Tokenizer:
         if token.value in DEFINITIONS and (self.open or self.broken) and self._in_first_column(token):
             self._recover(token)
         last = self.tokens[-1] if self.tokens else None
-        if not self._in_block() or last is None or token.type == "ARROW" or self._second_bracket(token, last):
+        if not self._in_block() or last is None or token.type in CONTINUES_LINE or self._goes_on(token, last):
             if self._in_block() and last is None:
                 self._begin_statement(token)
             else:
@@ -275,10 +255,34 @@ class _Tokenizer:
     def _begin_statement(self, token: Token) -> None:
         if token.type != "RBRACE" and self._in_block():
             self.keeper.start_statement(token.start)
+            self.clauses, self.level = CLAUSES.get(token.type, NO_CLAUSES), len(self.open)
 
-    def _second_bracket(self, token: Token, last: Token) -> bool:
-        """The second bracket of a model may stand on the next line."""
-        return token.type == "LPAR" and last.type == "RPAR" and not self.open and self.tokens[0].type in ("MODEL", "MODULE")
+    def _goes_on(self, token: Token, last: Token) -> bool:
+        """The second bracket of a model may stand on the next line, and what follows a comma in the head of a `scan` or `minimize`."""
+        if last.type == "COMMA":
+            return bool(self.clauses) and self.clauses is not LAYER_CLAUSES
+        return (
+            token.type == "LPAR" and last.type == "RPAR" and not self.open and self.tokens[0].type in ("MODEL", "MODULE", "TRAIN")
+        )
+
+    def _contextual(self, word: str, end: int, fresh: bool) -> str:
+        """The terminal of a word that is a name or begins a clause or a loop, by where it stands; `end` is its end in the text."""
+        last = self.tokens[-1].type if self.tokens else ""
+        if word == "while":
+            begins = (fresh or self.keeper.statement is None) and self._in_block() and self.open
+            return "WHILE" if begins and BEGINS_CONDITION.match(self.text, end) else "NAME"
+        if last not in ENDS_OPERAND:
+            return "NAME"
+        if word == "backward":
+            return "BACKWARD" if not self.open and self.tokens[0].type == "FN" else "NAME"
+        if word not in self.clauses or len(self.open) != self.level or (fresh and BINDS_NAME.match(self.text, end)):
+            return "NAME"
+        if word == "of":
+            follower = self.tokens[-1]
+            if follower.value not in FOLLOWERS or not (len(self.tokens) == 1 or self.tokens[-2].type == "EQUAL"):
+                return "NAME"
+            follower.type = follower.value.upper()
+        return word.upper()
 
     def _in_first_column(self, token: Token) -> bool:
         return not self.is_piece and (token.start == 0 or self.text[token.start - 1] == "\n")
@@ -330,6 +334,7 @@ class _Tokenizer:
                 token.type = "_REPEAT_OPEN"
             else:
                 self.keeper.open_block()
+                self.clauses = NO_CLAUSES
         elif token.value == "(" and self.tokens and self.tokens[-1].type == "REPEAT":
             self.repeats.add(token.start)
         self.open.append(token)

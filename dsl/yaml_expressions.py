@@ -10,7 +10,8 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.parse import parse_piece
 from dsl.source import Source, Span
 from dsl.syntax import Argument, Expr, ImportedName, ListExpr, Name, Parameter, Pattern, TupleExpr, TypeExpr
-from dsl.tokens import KEYWORDS, tokenize_piece
+from dsl.tokens import tokenize_piece
+from dsl.words import KEYWORDS
 from dsl.yaml_nodes import YamlList, YamlMapping, YamlNode, YamlScalar
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

@@ -18,7 +18,7 @@ OURS = ("dsl", "backends", "grammar")
 LAYERS = {
     "text": "dsl.source dsl.diagnostics dsl.error_codes dsl.text_errors dsl.read_source dsl.files dsl.version dsl.garbage",
     "types": "dsl.dims dsl.types",
-    "syntax": "grammar dsl.syntax dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_tree dsl.syntax_errors dsl.parse dsl.yaml_nodes "
+    "syntax": "grammar dsl.syntax dsl.words dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_tree dsl.syntax_errors dsl.parse dsl.yaml_nodes "
     "dsl.yaml_expressions dsl.load_yaml dsl.print_expression dsl.printer dsl.dump_yaml",
     "ops": "dsl.ops",
     "graph": "dsl.ir dsl.build dsl.print_graph dsl.training",
@@ -26,6 +26,7 @@ LAYERS = {
     "elaborate": "dsl.elaborate",
     "passes": "dsl.passes",
     "weights": "dsl.initial_values dsl.weights",
+    "data": "dsl.data",
     "pictures": "dsl.summary dsl.picture dsl.draw",
     "backends": "backends",
     "driver": "dsl.inputs dsl.target dsl.lower dsl.compiler dsl.verification",
@@ -43,14 +44,15 @@ MAY_IMPORT = {
     "elaborate": "text types syntax ops graph loader",
     "passes": "text types ops graph",
     "weights": "text types ops graph",
+    "data": "text types ops graph",
     "pictures": "text types ops graph passes",
     "backends": "text types ops graph",
-    "driver": "text types syntax ops graph loader elaborate passes weights pictures backends",
-    "surface": "text types syntax ops graph loader elaborate passes weights pictures backends driver",
+    "driver": "text types syntax ops graph loader elaborate passes weights data pictures backends",
+    "surface": "text types syntax ops graph loader elaborate passes weights data pictures backends driver",
 }
 """What a layer may import beside itself."""
 
-FRAMEWORKS = ("torch", "jax", "onnx", "onnxruntime", "scipy", "sympy", "matplotlib", "sklearn")
+FRAMEWORKS = ("torch", "jax", "onnx", "onnxruntime", "scipy", "sympy", "matplotlib", "sklearn", "pyarrow")
 _LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
 
 
