@@ -16,6 +16,7 @@ import numpy as np
 
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Node, Program
+from dsl.training import Training
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -25,12 +26,22 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class EmitOptions:
-    """What a user may ask of the output. `opset` and `inline` matter to ONNX; `source` is the name of the spec for the header."""
+    """What a user may ask of the output. `opset`, `inline` and `seed` (of the random operators) matter to ONNX; `source` is the name of
+    the spec for the header."""
 
     source: str = ""
     version: str = ""
     opset: int | None = None
     inline: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How a training program computes a step: products in `amp` ("bf16") where that is given, a batch in `accumulate` parts."""
+
+    amp: str | None = None
+    accumulate: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,42 @@ class Session(Protocol):
     """A compiled program with weights in it, ready to run."""
 
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result: ...
+
+
+class Number(Protocol):
+    """A result that may still be being computed: reading it waits."""
+
+    def __float__(self) -> float: ...
+
+
+class TrainingSession(Protocol):
+    """A training program with weights in it. What a step draws depends on the seed and the number of the step alone."""
+
+    def step(self, number: int, batch: Arrays) -> Mapping[str, Number]:
+        """Do step `number`, counted from 0; the losses and metrics of the objectives whose turn it was."""
+
+    def evaluate(self, batch: Arrays) -> Mapping[str, Number]:
+        """The losses and metrics in inference mode."""
+
+    def weights(self) -> Arrays:
+        """Parameters and buffers by full name."""
+
+    def moments(self) -> Arrays:
+        """What the rules keep beside the parameters, by names of the target's own."""
+
+    def restore(self, weights: Arrays, moments: Arrays) -> None:
+        """Go on from there. KeyError or ValueError where `moments` are another program's."""
+
+
+@runtime_checkable
+class TrainingBackend(Protocol):
+    """A backend that can write and run the training itself."""
+
+    def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact: ...
+
+    def load_training(
+        self, artifact: Artifact, training: Training, weights: Arrays, *, seed: int = 0, device: str = "cpu"
+    ) -> TrainingSession: ...
 
 
 @runtime_checkable

@@ -7,19 +7,21 @@ expressions of the spec. Opsets 17 to 26; 20 unless asked otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
-from onnx import FunctionProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, helper
+from onnx import FunctionProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, helper
 
 from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
+from backends.onnx_blocks import Loop, scan, value_info, while_
 from backends.onnx_builder import Body
 from backends.onnx_layers import BODIES, LAYERS, Layer
 from backends.onnx_rows import ROWS
 from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
-from backends.onnx_types import DEFAULT_OPSET, ELEMENT, OPSETS, SINGLE_PRECISION, Refused, computed_in, fill
+from backends.onnx_types import DEFAULT_OPSET, OPSETS, SINGLE_PRECISION, Refused, computed_in, fill
 from backends.onnx_values import Tensor, Weight
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import format_dim
@@ -31,6 +33,9 @@ DOMAIN = "dslc"
 EXTERNAL_ABOVE = 1_500_000_000
 """Bytes of weights from which on they stand in a file beside the model: a protobuf message holds at most two gigabytes."""
 _ALIGNMENT = 4096
+
+LOOPS: dict[str, Callable[[Loop], tuple[Tensor, ...]]] = {"scan": scan, "while": while_}
+NO_GRADIENT = "a graph of ONNX computes, it is not differentiated: onnxruntime has no operator that gives a gradient"
 
 
 @dataclass(slots=True)
@@ -77,7 +82,15 @@ class Emitter:
         if node.op in ("param", "buffer"):
             return (body.weight(Weight((prefix + str(node.attributes["path"]),)), node.type.dtype),)
         types = [bound(graph.type(v), bindings) for v in node.inputs]
+        if node.op in LOOPS:
+            loop = Loop(Site(body, node, xs, types, bindings), lambda b, g, given: self.walk(b, g, given, prefix, bindings))
+            return LOOPS[node.op](loop)
+        if node.op == "grad":
+            raise Refused(NO_GRADIENT)
         if node.target is not None:
+            given = cast("tuple[str, ...]", node.attributes.get("given", ()))
+            if given:
+                return self._given(body, node.target, given, xs, types, prefix, bindings)
             return self._call(body, node.target, xs, types, prefix, bindings)
         row = ROWS.get(node.op)
         if row is None:
@@ -88,6 +101,25 @@ class Emitter:
         return (made,) if isinstance(made, Tensor) else made
 
     # --- calls ---
+
+    def _given(
+        self,
+        body: Body,
+        call: Call,
+        names: tuple[str, ...],
+        xs: list[Tensor],
+        types: list[TensorType],
+        prefix: str,
+        bindings: Bindings,
+    ) -> tuple[Tensor, ...]:
+        """A call with its last operands in place of the parameters of those names."""
+        own = len(xs) - len(names)
+        before = body.replaced
+        body.replaced = {**before, **{f"{prefix}{call.child}.{name}": x for name, x in zip(names, xs[own:], strict=True)}}
+        try:
+            return self._call(body, call, xs[:own], types[:own], prefix, bindings)
+        finally:
+            body.replaced = before
 
     def _call(
         self, body: Body, call: Call, xs: list[Tensor], types: list[TensorType], prefix: str, bindings: Bindings
@@ -179,9 +211,10 @@ def _ends(body: Body, graph: Graph) -> tuple[list[Tensor], list[str]]:
 
 def _name_results(body: Body, node: Node, results: tuple[Tensor, ...], prefix: str) -> None:
     label = node.name or (node.target.child if node.target is not None else None) or None
-    if label is not None:
-        for i, x in enumerate(results):
-            body.name(x, f"{prefix}{label}" if len(results) == 1 else f"{prefix}{label}.{i}")
+    for i, x in enumerate(results):
+        own = node.names[i] if node.names else None
+        if own is not None or label is not None:
+            body.name(x, f"{prefix}{own or label}" if own is not None or len(results) == 1 else f"{prefix}{label}.{i}")
 
 
 def _finished(body: Body, results: list[Tensor], outputs: list[str]) -> list[NodeProto]:
@@ -205,13 +238,15 @@ def cannot(node: Node, reason: str) -> SpecError:
 
 def _value(weight: Weight, weights: Arrays) -> np.ndarray:
     """The array that an initializer holds."""
-    parts = []
+    parts: list[np.ndarray] = []
     for path in weight.paths:
         if path not in weights:
             raise SpecError(
                 Diagnostic("DL0711", f"there is no value for the parameter `{path}`", help="an ONNX file carries its weights")
             )
         parts.append(np.asarray(weights[path]))
+    if weight.gates is not None:
+        return weight.gates.stored(parts)
     if weight.scale != 1.0:
         parts[0] = (parts[0].astype(np.float64) * weight.scale).astype(parts[0].dtype)
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -225,10 +260,6 @@ def _turned(body: Body) -> dict[Weight, NodeProto]:
         for weight in body.weights
         if weight.transposed and (plain := weight._replace(transposed=False)) in body.weights
     }
-
-
-def _value_info(name: str, t: TensorType) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, ELEMENT[t.dtype], [d if isinstance(d, int) else format_dim(d) for d in t.shape])
 
 
 def _external(tensors: list[TensorProto], file: str) -> bytes:
@@ -258,6 +289,8 @@ class OnnxBackend:
 
     def refusal(self, node: Node, options: EmitOptions) -> str | None:
         """Why ONNX cannot express the node at that opset, as far as the node alone says."""
+        if node.op == "grad":
+            return NO_GRADIENT
         if node.target is not None or node.op in ("input", "param", "buffer"):
             return None
         row = ROWS.get(node.op)
@@ -292,7 +325,7 @@ class OnnxBackend:
         if graph.updates:
             raise InternalError("buffer updates reached the ONNX backend: the graph was not specialised to inference")
         emitter = Emitter(opset, options.inline)
-        body = Body(opset, {})
+        body = Body(opset, {}, seed=options.seed)
         inputs, outputs = _ends(body, graph)
         nodes = _finished(body, emitter.walk(body, graph, inputs, "", {}), outputs)
         turned = _turned(body)
@@ -300,10 +333,10 @@ class OnnxBackend:
         made = helper.make_graph(
             [*turned.values(), *nodes],
             program.name,
-            [_value_info(x.name, graph.type(v)) for x, v in zip(inputs, graph.inputs.values(), strict=True)],
-            [_value_info(name, graph.type(v)) for name, v in zip(outputs, graph.outputs.values(), strict=True)],
+            [value_info(x.name, graph.type(v)) for x, v in zip(inputs, graph.inputs.values(), strict=True)],
+            [value_info(name, graph.type(v)) for name, v in zip(outputs, graph.outputs.values(), strict=True)],
             list(body.constants.values()),
-            value_info=[_value_info(body.final(n), t) for n, t in body.described.items() if body.final(n) not in outputs],
+            value_info=[value_info(body.final(n), t) for n, t in body.described.items() if body.final(n) not in outputs],
             doc_string=graph.doc or None,
         )
         imports = [helper.make_opsetid("", opset), *([helper.make_opsetid(DOMAIN, 1)] if emitter.protos else [])]

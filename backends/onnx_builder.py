@@ -1,7 +1,8 @@
 """Nodes of one ONNX graph or function: names, constants, sizes at run time, common subexpressions.
 
-A `Body` belongs to a `Model`, which holds what all bodies share. Values are `Tensor`s: a name and an element type. Identical nodes are
-made once, casts appear where onnxruntime has no kernel, and what nothing reads is dropped at the end.
+Values are `Tensor`s: a name and an element type. Identical nodes are made once, casts appear where onnxruntime has no kernel, and what
+nothing reads is dropped at the end. The body of a loop is a `Body` within another: it reads all that stands around it, and what does not
+change from step to step is computed there.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from backends.onnx_types import ELEMENT, Refused, computed_in, tensor
-from backends.onnx_values import Attribute, Source, Step, Tensor, Weight, composed, constant_name, lowest
+from backends.onnx_values import Attribute, Source, Step, Subgraph, Tensor, Weight, composed, constant_name, lowest
 from dsl.dims import Dim, DimTree, dim_tree
 from dsl.types import DType, Shape, TensorType
 
 
 @dataclass(slots=True)
 class Body:
-    """The nodes of the main graph or of a function. `constants` is None where constants have to be nodes.
+    """The nodes of the main graph, of a function, or of a loop in one of them (`outer`). `constants` is None where constants have to be
+    nodes.
 
-    `shapes` holds shapes around Reshape nodes, `runs` tensors that count upwards, from where to where, `described` the types of results
-    that ONNX's own inference cannot tell, `matrices` products of two matrices, `biased` sums of a matrix and a vector.
+    `replaced` holds parameters by full name that a call gives another value, `shapes` shapes around Reshape nodes, `runs` tensors that
+    count upwards, from where to where, `described` the types of results that ONNX's own inference cannot tell, `matrices` products of
+    two matrices, `biased` sums of a matrix and a vector.
     """
 
     opset: int
@@ -39,6 +42,10 @@ class Body:
     matrices: set[str] = field(default_factory=set)
     biased: dict[str, tuple[str, str]] = field(default_factory=dict)
     described: dict[str, TensorType] = field(default_factory=dict)
+    replaced: dict[str, Tensor] = field(default_factory=dict)
+    outer: Body | None = None
+    seed: int = 0
+    _draws: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _renamed: dict[str, str] = field(default_factory=dict)
@@ -46,6 +53,43 @@ class Body:
     _made: dict[object, tuple[Tensor, ...]] = field(default_factory=dict)
     _by_output: dict[str, Step] = field(default_factory=dict)
     _known: dict[str, np.ndarray] = field(default_factory=dict)
+    _inputs: set[str] = field(default_factory=set)
+
+    # --- bodies of loops ---
+
+    def within(self) -> Body:
+        """A body that is one step of a loop here. Names, sizes and parameters are common to both."""
+        return Body(
+            self.opset, self.constants, self.scope, sources=self.sources, weights=self.weights, shapes=self.shapes, runs=self.runs,
+            matrices=self.matrices, biased=self.biased, replaced=dict(self.replaced), outer=self, _counts=self._counts,
+            _taken=self._taken, _renamed=self._renamed, _forced=self._forced, _known=self._known,
+        )  # fmt: skip
+
+    def input(self, name: str, dtype: DType) -> Tensor:
+        """What a loop passes to its body at each step."""
+        made = Tensor(self.reserve(name), dtype)
+        self._inputs.add(made.name)
+        return made
+
+    def makes(self, x: Tensor) -> bool:
+        """Whether a node of this very body gives `x`."""
+        return x.name in self._by_output
+
+    def _own(self, x: Tensor | None) -> bool:
+        """Whether `x` may differ from step to step of this body."""
+        return x is not None and (x.name in self._inputs or x.name in self._by_output)
+
+    def reads(self, outputs: Iterable[str]) -> set[str]:
+        """What the nodes that lead to `outputs` take from around this body, under the names of making."""
+        kept = self._needed(set(outputs))
+        return {n for step in kept for n in step.reads()} - self._inputs - self._by_output.keys()
+
+    def next_seed(self) -> float:
+        """The seed of one random node: another for each, the same in every compilation. Single precision holds it exactly."""
+        if self.outer is not None:
+            return self.outer.next_seed()
+        self._draws += 1
+        return float(np.random.SeedSequence((self.seed, self._draws)).generate_state(1)[0] >> 8)
 
     # --- names ---
 
@@ -64,7 +108,7 @@ class Body:
 
     def name(self, value: Tensor, name: str) -> None:
         """Give the result of a node a readable name, once."""
-        if value.name in self._by_output and value.name not in self._renamed:
+        if self._step(value.name) is not None and value.name not in self._renamed:
             self._renamed[value.name] = self.reserve(name)
 
     def force_name(self, value: Tensor, name: str) -> bool:
@@ -89,7 +133,9 @@ class Body:
         attributes: Mapping[str, Attribute],
         unique: bool = False,
     ) -> tuple[Tensor, ...]:
-        """One node with a result for each of `dtypes`. `unique` keeps equal nodes apart (random draws)."""
+        """One node with a result for each of `dtypes`. `unique` keeps equal nodes apart, and where they are (random draws)."""
+        if self.outer is not None and not unique and not any(map(self._own, inputs)):
+            return self.outer.ops(op, inputs, dtypes, attributes)
         leading = inputs[1 if op == "Where" else 0] if inputs else None
         own = leading.dtype if leading is not None else None
         wide = computed_in(op, own) if own is not None else None
@@ -118,9 +164,10 @@ class Body:
         dtypes: Sequence[DType],
         attributes: Mapping[str, Attribute],
         domain: str = "",
+        loop: Subgraph | None = None,
     ) -> tuple[Tensor, ...]:
         results = tuple(Tensor(self.reserve(f"{self.scope}{op.lower()}"), d) for d in dtypes)
-        step = Step(op, [x.name if x else "" for x in inputs], [r.name for r in results], dict(attributes), domain)
+        step = Step(op, [x.name if x else "" for x in inputs], [r.name for r in results], dict(attributes), domain, loop)
         self.steps.append(step)
         for r in results:
             self._by_output[r.name] = step
@@ -130,9 +177,19 @@ class Body:
         """Apply a local function."""
         return self._append(function, inputs, dtypes, {}, domain)
 
+    def loop(
+        self, op: str, inputs: Sequence[Tensor | None], body: Subgraph, dtypes: Sequence[DType], **attributes: Attribute
+    ) -> tuple[Tensor, ...]:
+        """A Scan or Loop over a body that was made `within` this one."""
+        return self._append(op, inputs, dtypes, {k: v for k, v in attributes.items() if v is not None}, loop=body)
+
+    def _step(self, name: str) -> Step | None:
+        """The node that makes a result, here or around."""
+        return self._by_output.get(name) or (self.outer._step(name) if self.outer is not None else None)
+
     def before(self, x: Tensor | None, op: str) -> Step | None:
         """The node that makes `x`, if it is of that kind."""
-        step = self._by_output.get(x.name) if x is not None else None
+        step = self._step(x.name) if x is not None else None
         return step if step is not None and step.op == op and not step.domain else None
 
     def cast(self, x: Tensor, dtype: DType) -> Tensor:
@@ -149,6 +206,8 @@ class Body:
 
     def const(self, value: np.ndarray | float | int | bool | Sequence[int], dtype: DType = DType.I64) -> Tensor:
         """A constant: an initializer of the main graph, a Constant node of a function."""
+        if self.outer is not None:
+            return self.outer.const(value, dtype)
         array = np.asarray(value)
         proto = tensor("", array, dtype)
         key = ("const", dtype, array.shape, proto.raw_data)
@@ -173,10 +232,22 @@ class Body:
 
     def weight(self, weight: Weight, dtype: DType) -> Tensor:
         """A parameter, or what is made of it; the model makes an initializer of it, a function an input."""
+        if any(path in self.replaced for path in weight.paths):
+            return self._made_of(weight, dtype)
         if weight not in self.weights:
             self.weights[weight] = dtype
             self._taken.add(weight.name)
         return Tensor(weight.name, dtype)
+
+    def _made_of(self, weight: Weight, dtype: DType) -> Tensor:
+        """The same of values that a call gives in place of parameters."""
+        if weight.gates is not None:
+            raise Refused("its parameters are computed")
+        parts = [self.replaced.get(path) or self.weight(Weight((path,)), dtype) for path in weight.paths]
+        if weight.scale != 1.0:
+            parts[0] = self.op("Mul", parts[0], self.number(weight.scale, dtype))
+        whole = parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0)
+        return self.op("Transpose", whole, perm=[1, 0]) if weight.transposed else whole
 
     def weight_of(self, x: Tensor) -> Weight | None:
         """The parameter that `x` is."""
@@ -303,7 +374,7 @@ class Body:
         """The nodes that the outputs need, with their final names."""
         wanted = set(outputs)
         kept = self._needed(wanted)
-        uses = Counter(name for step in kept for name in step.inputs)
+        uses = Counter(name for step in kept for name in step.reads())
         fused = False
         for step in kept:
             if step.outputs[0] in self.biased:
@@ -315,9 +386,11 @@ class Body:
             outs = [self.final(o) for o in step.outputs]
             inputs = [self.final(i) for i in step.inputs]
             proto = NodeProto(op_type=step.op, input=inputs, output=outs, name=outs[0], domain=step.domain)
-            proto.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(step.attributes.items()))
+            whole = step.attributes if step.loop is None else {**step.attributes, "body": step.loop.proto()}
+            proto.attribute.extend(helper.make_attribute(k, v) for k, v in sorted(whole.items()))
             protos.append(proto)
-        self._prune({name for step in kept for name in step.inputs} | wanted)
+        if self.outer is None:
+            self._prune({name for step in kept for name in step.reads()} | wanted)
         return protos
 
     def _needed(self, wanted: set[str]) -> list[Step]:
@@ -325,7 +398,7 @@ class Body:
         needed, kept = set(wanted), []
         for step in reversed(self.steps):
             if any(o in needed for o in step.outputs):
-                needed.update(step.inputs)
+                needed.update(step.reads())
                 kept.append(step)
         return kept[::-1]
 

@@ -54,14 +54,10 @@ def _const(s: Site) -> Tensor:
 # --- random draws -----------------------------------------------------------------------------------------------------------------
 
 
-def _seed(s: Site) -> float:
-    """Another for each node, the same in every compilation."""
-    return float(len(s.body.steps) + 1)
-
-
 def _drawn(s: Site, op: str, like: Tensor, dtype: DType) -> Tensor:
     wide = dtype if dtype is DType.F64 else DType.F32
-    made = s.body.ops(op, (s.body.cast(like, wide),), (wide,), {"dtype": int(ELEMENT[wide]), "seed": _seed(s)}, unique=True)[0]
+    how = {"dtype": int(ELEMENT[wide]), "seed": s.body.next_seed()}
+    made = s.body.ops(op, (s.body.cast(like, wide),), (wide,), how, unique=True)[0]
     return s.body.cast(made, dtype)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
-from onnx import TensorProto
+from onnx import GraphProto, TensorProto
 
 from dsl.dims import DimTree
 from dsl.types import DType
@@ -24,13 +24,34 @@ class Tensor(NamedTuple):
     dtype: DType
 
 
+class Gates(NamedTuple):
+    """How the gates of a recurrent layer are stored: `order` says which of the library's comes first, second, ... ; each parameter is
+    followed by as many zeros where `padded`; the whole has an axis of `directions` in front."""
+
+    order: tuple[int, ...]
+    directions: int = 1
+    padded: bool = False
+
+    def stored(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """The initializer for parameters in the library's order of gates."""
+        turned: list[np.ndarray] = []
+        for part in parts:
+            blocks = np.split(part, len(self.order))
+            turned.append(np.concatenate([blocks[i] for i in self.order]))
+            if self.padded:
+                turned.append(np.zeros_like(part))
+        whole = np.concatenate(turned)
+        return whole.reshape(self.directions, -1, *whole.shape[1:])
+
+
 class Weight(NamedTuple):
     """A parameter by its full name; several of them joined along their first axis; or the transpose of that. The first of the several
-    is multiplied by `scale`."""
+    is multiplied by `scale`. Those of a recurrent layer are joined as `gates` says."""
 
     paths: tuple[str, ...]
     transposed: bool = False
     scale: float = 1.0
+    gates: Gates | None = None
 
     @property
     def name(self) -> str:
@@ -38,7 +59,7 @@ class Weight(NamedTuple):
         parts = [path.split(".") for path in self.paths]
         middle = next((i for i, words in enumerate(zip(*parts, strict=False)) if len(set(words)) > 1), 0)
         joined = ".".join([*parts[0][:middle], "_".join(p[middle] for p in parts), *parts[0][middle + 1 :]])
-        return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else "")
+        return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else ".gates" if self.gates else "")
 
     def under(self, prefix: str) -> Weight:
         """The same in the names of a caller."""
@@ -52,15 +73,28 @@ class Source(NamedTuple):
     axis: int
 
 
+class Subgraph(Protocol):
+    """The body of a loop: what it reads from around it, and what it is in a file."""
+
+    def reads(self) -> set[str]: ...
+
+    def proto(self) -> GraphProto: ...
+
+
 @dataclass(slots=True)
 class Step:
-    """A node before it is a NodeProto."""
+    """A node before it is a NodeProto. A loop has a body."""
 
     op: str
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Attribute]
     domain: str = ""
+    loop: Subgraph | None = None
+
+    def reads(self) -> list[str]:
+        """Inputs, and what the body of a loop takes from around it."""
+        return self.inputs if self.loop is None else [*self.inputs, *sorted(self.loop.reads())]
 
 
 def composed(first: Step, second: Mapping[str, Attribute]) -> list[int]:

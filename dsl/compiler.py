@@ -85,12 +85,12 @@ def compile_spec(
 ) -> Compiled:
     """A spec in the form of a target.
 
-    `weights` (a file or arrays by full name) go into targets that carry them, the initial values of `seed` otherwise; `entry` keeps one
-    entry point; passes in `disabled` do not run; `after` sees the program after each pass.
+    `weights` (a file or arrays by full name) go into targets that carry them, the initial values of `seed` otherwise, which seeds the
+    random operators of ONNX too; `entry` keeps one entry point; passes in `disabled` do not run; `after` sees the program after each pass.
     """
     found = backend(target)
     made = elaborated(spec, hyper, model=model, float_type=float_type, max_parameters=max_parameters)
-    options = EmitOptions(source=_name(spec), version=version(), opset=opset, inline=inline)
+    options = EmitOptions(source=_name(spec), version=version(), opset=opset, inline=inline, seed=seed)
     compiled = lower(made.program, found, options, entry=entry, weights=weights, seed=seed, disabled=disabled, after=after)
     return Compiled(compiled.artifact, compiled.program, compiled.weights, made.warnings, compiled.passes)
 
