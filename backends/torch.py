@@ -1,14 +1,14 @@
 """The PyTorch backend: a program as one file of nn.Modules that imports torch alone.
 
-Rows are in torch_rows.py and its neighbours, layers in torch_layers.py, classes in torch_units.py and torch_module.py.
+Rows are in torch_rows.py and its neighbours, layers in torch_layers.py, classes in torch_units.py and torch_module.py, the file as a whole
+in torch_file.py.
 """
 
 from __future__ import annotations
 
-import ast
 import linecache
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -16,56 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Result, Session, Unsupported
-from backends.torch_module import define
-from backends.torch_names import RESERVED, method_name
+from backends.torch_file import source_of
+from backends.torch_names import method_name
 from backends.torch_rows import ROWS
-from backends.torch_units import Tree, Unit, structure
-from backends.writer import Line, Namespace, docstring, rendered
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Node, Program
 from dsl.types import DType
 
 if TYPE_CHECKING:
     import torch
-
-_IMPORTS = (
-    ("math", "import math"),
-    ("torch", "import torch"),
-    ("F", "import torch.nn.functional as F"),
-)
-
-
-def source_of(program: Program, options: EmitOptions) -> str:
-    """The text of the file."""
-    tree = Tree(list(program.entries.values()))
-    names = Namespace(RESERVED)
-    blocks: list[tuple[Line, ...]] = []
-    for level in tree.by_height():
-        alike: dict[Hashable, list[Unit]] = {}
-        for unit in level:
-            alike.setdefault(structure(unit), []).append(unit)
-        for units in alike.values():
-            blocks += [lines for _, lines in define(units, names, tree.root)]
-    body = "\n\n".join(rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks)
-    return f"{_header(program, options)}\n{_imports(body)}\n\n{body}"
-
-
-def _header(program: Program, options: EmitOptions) -> str:
-    version = f" {options.version}" if options.version else ""
-    source = f" from {options.source}" if options.source else ""
-    return rendered(docstring(f"{program.name}, compiled by dslc{version}{source}.", 0))
-
-
-def _imports(body: str) -> str:
-    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    lines = [line for name, line in _IMPORTS if name in used]
-    together = [name for name in ("Tensor", "nn") if name in used]
-    if together:
-        lines.append(f"from torch import {', '.join(together)}")
-    if lines[:1] == ["import math"]:
-        lines.insert(1, "")
-    return "".join(f"{line}\n" for line in lines)
-
 
 # --- running --------------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,59 @@
+"""The text of a generated PyTorch file: header, imports, then its classes and functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Hashable, Sequence
+
+from backends.base import EmitOptions
+from backends.torch_module import define
+from backends.torch_names import RESERVED
+from backends.torch_units import Tree, Unit, structure
+from backends.writer import Line, Namespace, docstring, rendered
+from dsl.ir import Program
+
+_STANDARD = ("argparse", "math")
+_IMPORTS = (
+    ("np", "import numpy as np"),
+    ("torch", "import torch"),
+    ("F", "import torch.nn.functional as F"),
+)
+
+
+def source_of(program: Program, options: EmitOptions) -> str:
+    """The text of the file."""
+    return assembled(program.name, options, definitions(Tree(list(program.entries.values())), Namespace(RESERVED)))
+
+
+def definitions(tree: Tree, names: Namespace) -> list[str]:
+    """The classes and functions of a tree of units, those that others use before them."""
+    blocks: list[tuple[Line, ...]] = []
+    for level in tree.by_height():
+        alike: dict[Hashable, list[Unit]] = {}
+        for unit in level:
+            alike.setdefault(structure(unit), []).append(unit)
+        for units in alike.values():
+            blocks += [lines for _, lines in define(units, names, tree.root)]
+    return [rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks]
+
+
+def assembled(name: str, options: EmitOptions, parts: Sequence[str]) -> str:
+    """The file with these definitions, below the imports that they need."""
+    version = f" {options.version}" if options.version else ""
+    source = f" from {options.source}" if options.source else ""
+    header = rendered(docstring(f"{name}, compiled by dslc{version}{source}.", 0))
+    body = "\n\n".join(parts)
+    return f"{header}\n{_imports(body)}\n\n{body}"
+
+
+def _imports(body: str) -> str:
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    lines = [f"import {name}" for name in _STANDARD if name in used]
+    abstract = [name for name in ("Callable", "Iterable") if name in used]
+    lines += [f"from collections.abc import {', '.join(abstract)}"] if abstract else []
+    lines += [""] if lines else []
+    lines += [line for name, line in _IMPORTS if name in used]
+    together = [name for name in ("Tensor", "nn") if name in used]
+    if together:
+        lines.append(f"from torch import {', '.join(together)}")
+    return "".join(f"{line}\n" for line in lines)
