@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 
 from backends.base import Unsupported
 from backends.python_sizes import Sizes
-from backends.schedule import Schedule, buffers_read, operands, schedule
+from backends.schedule import STATEMENTS, Schedule, buffers_read, operands, schedule
 from backends.writer import (
     INDENT,
     WIDTH,
@@ -26,7 +26,7 @@ from backends.writer import (
     identifier,
     number,
 )
-from dsl.diagnostics import Diagnostic, SpecError
+from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import Expr, format_dim
 from dsl.ir import Graph, Node, Value
 from dsl.ops.registry import CARDS
@@ -60,6 +60,15 @@ class Dialect(Protocol):
     def repeat(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
         """A `repeat` node: writes the loop, and gives the variable that holds its result."""
 
+    def scan(self, body: Body, node: Node, operands: list[Expression]) -> None:
+        """A `scan` node: writes the loop, and gives every result that is read a variable (`body.variable`)."""
+
+    def while_loop(self, body: Body, node: Node, operands: list[Expression]) -> None:
+        """A `while` node, likewise."""
+
+    def gradient(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
+        """A `grad` node: writes the function, and gives the gradient; a tuple when there are several."""
+
     def update(self, body: Body, path: str, value: Expression) -> None:
         """Writes the statement that gives the buffer at `path` its new value."""
 
@@ -69,6 +78,9 @@ class Body(Sizes):
 
     `names` is the scope of the function; `arguments` gives the names that the inputs already have in it. `placeholder` spells a
     Placeholder (`self.heads`). After `write`, `lines` holds the statements, `results` the outputs.
+
+    The body of a block has the body `around` it, and reads its variables: `captured` inputs are expressions there, which stay as they
+    are while the block runs.
     """
 
     guard = ""
@@ -83,8 +95,11 @@ class Body(Sizes):
         *,
         indent: int = 1,
         placeholder: Callable[[str], str] = str,
+        around: Body | None = None,
+        captured: Mapping[str, Expression] | None = None,
     ) -> None:
-        super().__init__(graph, names, arguments, placeholder)
+        super().__init__(graph, names, arguments, placeholder, around)
+        self.around = around
         self.dialect = dialect
         self.names = names
         self.indent = indent
@@ -97,9 +112,17 @@ class Body(Sizes):
         self._bound: dict[str, Value | None] = {}
         self._arguments = dict(arguments)
         self._loops: dict[str, str] = {}
-        for name, value in graph.inputs.items():
-            self._bound[arguments[name]] = value
-            self.expressions[value] = Expression(arguments[name], reads=((value.node, value.index),))
+        self._captured = dict(captured or {})
+        for name, found in self._captured.items():
+            value = graph.inputs[name]
+            self.expressions[value] = replace(found, reads=((value.node, value.index),))
+            self._pending[value] = self._pending.get(value, 0) + 1
+            if not found.scalar:
+                self._arguments[name] = found.text
+        for name, variable in self._arguments.items():
+            self._bound[variable] = graph.inputs[name]
+            if name in arguments:
+                self.expressions[graph.inputs[name]] = _variable_of(graph.inputs[name], variable)
 
     # --- the whole ---
 
@@ -160,6 +183,49 @@ class Body(Sizes):
         finally:
             self.indent -= 1
 
+    # --- blocks ---
+
+    def scope(self) -> Namespace:
+        """A scope for a block, inside the present one."""
+        return Namespace(outer=self.names)
+
+    def nested(
+        self, node: Node, names: Namespace, arguments: Mapping[str, str], captured: Mapping[str, Expression], *, deeper: int = 1
+    ) -> Self:
+        """The body of a node's block, to be written: `arguments` are variables of its own, which it may bind again."""
+        assert node.target is not None
+        return type(self)(
+            node.target.graph,
+            self.dialect,
+            names,
+            arguments,
+            indent=self.indent + deeper,
+            placeholder=self.placeholder,
+            around=self,
+            captured=captured,
+        )
+
+    def read_often(self, node: Node, positions: Sequence[int]) -> list[Expression]:
+        """Operands of the node, each as a variable, a member or a number: for a block, which may read them at each step."""
+        found = [self.expressions[node.inputs[i]] for i in positions]
+        return [x if x.scalar else self.named(node, i) for i, x in zip(positions, found, strict=True)]
+
+    def _blocks(self, node: Node) -> None:
+        """A node with a block, once what it reads is there."""
+        values = [Value(node.id, i) for i in range(len(node.types))]
+        operands = [self.expressions[v] for v in node.inputs]
+        if node.op == "grad":
+            self._bind(values, self.dialect.gradient(self, node, operands))
+            return
+        write = self.dialect.scan if node.op == "scan" else self.dialect.while_loop
+        write(self, node, operands)
+        for value in values:
+            found = next((name for name, holder in self._bound.items() if holder == value), None)
+            if found is None and self.is_read(value):
+                raise InternalError(f"{self.graph.definition}: `{node.op}` gives {self.hint(value)} no variable")
+            if found is not None:
+                self.expressions[value] = _variable_of(value, found)
+
     # --- nodes ---
 
     def _visit(self, node: Node) -> None:
@@ -174,12 +240,15 @@ class Body(Sizes):
             expression = self.dialect.repeat(self, node, [self.expressions[v] for v in node.inputs])
             self.expressions[values[0]] = replace(expression, reads=((values[0].node, 0),))
             return
+        if node.op in STATEMENTS:
+            self._blocks(node)
+            return
         if len(values) == 1 and self._is_atomic(node):
             self.expressions[values[0]] = self._atomic(node)
             return
         expression = self._composed(node)
         if len(values) > 1:
-            self._unpack(node, values, expression)
+            self._bind(values, expression)
         elif self._plan.inline(node):
             self.expressions[values[0]] = expression
         else:
@@ -214,7 +283,11 @@ class Body(Sizes):
         assert isinstance(value, np.ndarray)
         return number(scalar(value)) if value.ndim == 0 else self.dialect.constant(self, node)
 
-    def _unpack(self, node: Node, values: Sequence[Value], expression: Expression) -> None:
+    def _bind(self, values: Sequence[Value], expression: Expression) -> None:
+        """Write an assignment to the results of one node."""
+        if len(values) == 1:
+            self.expressions[values[0]] = self.assign(values[0], expression)
+            return
         self._consume(expression)
         found = []
         for value in values:
@@ -224,7 +297,12 @@ class Body(Sizes):
             variable = self._variable(self._plan.hint(value), value)
             found.append(variable)
             self.expressions[value] = Expression(variable, reads=((value.node, value.index),))
-        self.lines.append(Line(self.indent, f"{', '.join(found)} = ", expression))
+        head = expression.head or expression.text
+        if len(INDENT) * self.indent + sum(len(name) + 2 for name in found) + len(head) + 2 <= WIDTH:
+            self.lines.append(Line(self.indent, f"{', '.join(found)} = ", expression))
+            return
+        self.lines += [Line(self.indent, "("), *(Line(self.indent + 1, f"{name},") for name in found)]
+        self.lines.append(Line(self.indent, ") = ", expression))
 
     def _composed(self, node: Node) -> Expression:
         """The row's expression; operands that would make it too long get a variable first."""
@@ -328,6 +406,11 @@ class Body(Sizes):
         """The variable of the input called `name`."""
         return self._arguments[name]
 
+    def tensor_inputs(self) -> Iterator[tuple[str, Value]]:
+        """The inputs that are tensors, what never changes first; a number that a block is given (the step of a loop) is none."""
+        names = sorted(self._arguments, key=lambda name: name not in self._captured)
+        return ((name, self.graph.inputs[name]) for name in names)
+
     def holds_input(self, name: str) -> bool:
         """Whether the variable of an input still holds it."""
         return self._bound.get(self._arguments[name]) == self.graph.inputs[name]
@@ -336,6 +419,18 @@ class Body(Sizes):
         """The variable of an input, which it keeps to the end: for expressions that use it without reading the value."""
         self._pending[self.graph.inputs[name]] = self._pending.get(self.graph.inputs[name], 0) + 1
         return Expression(self._arguments[name])
+
+    def in_variable(self, name: str, expression: Expression) -> bool:
+        """Whether the expression reads the variable `name`."""
+        holder = self._bound.get(name)
+        return holder is not None and (holder.node, holder.index) in expression.reads
+
+    def hold(self, value: Value) -> None:
+        """Keep the variable of a value until `release`."""
+        self._pending[value] = self._pending.get(value, 0) + 1
+
+    def release(self, value: Value) -> None:
+        self._pending[value] -= 1
 
     def is_read(self, value: Value) -> bool:
         """Whether anything uses the value."""
@@ -438,6 +533,10 @@ class Body(Sizes):
         a = self.expressions[node.inputs[0]]
         last = self._pending.get(Value(*b.reads[0]), 0) == 1 + a.reads.count(b.reads[0])
         return b.text if last else None
+
+
+def _variable_of(value: Value, name: str) -> Expression:
+    return Expression(name, reads=((value.node, value.index),))
 
 
 def scalar(value: np.ndarray) -> float | int | bool:

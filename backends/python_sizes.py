@@ -40,20 +40,29 @@ class FloatPlaceholder(float, Placeholder):
 class Sizes:
     """Spells the numbers and sizes of one graph; every symbolic size is a variable, bound where the function begins.
 
-    `arguments` gives the variables of the inputs, `placeholder` spells a Placeholder (`self.heads`).
+    `arguments` gives the variables of the inputs, `placeholder` spells a Placeholder (`self.heads`). The sizes of a block are those
+    of the graph `around` it.
     """
 
     indent: int
 
-    def __init__(self, graph: Graph, names: Namespace, arguments: Mapping[str, str], placeholder: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        names: Namespace,
+        arguments: Mapping[str, str],
+        placeholder: Callable[[str], str],
+        around: Sizes | None = None,
+    ) -> None:
         self.graph = graph
         self.placeholder = placeholder
-        self.placeholders: dict[str, None] = {}
+        self.placeholders: dict[str, None] = around.placeholders if around is not None else {}
+        self._around = around
         self._dims: dict[str, tuple[str, int]] = {}
         self._dim_names: dict[str, str] = {}
         self._used_dims: dict[str, None] = {}
         self._ranks: dict[str, int] = {}
-        for name, value in graph.inputs.items():
+        for name, value in graph.inputs.items() if around is None else ():
             self._ranks[arguments[name]] = graph.type(value).rank
             for axis, size in enumerate(graph.type(value).shape):
                 symbol = as_symbol(size)
@@ -89,6 +98,8 @@ class Sizes:
         """A size, in terms of the variables that hold symbolic sizes."""
         if isinstance(size, int):
             return self.number(size)
+        if self._around is not None:
+            return self._around.dim(size)
         for name in symbols_of(size):
             if name not in self._dims:
                 raise InternalError(f"{self.graph.definition}: the size {name} is no axis of an input")

@@ -16,6 +16,9 @@ from dsl.ops.registry import CARDS
 TRAINING, INFERENCE = 1, 2
 BOTH = TRAINING | INFERENCE
 
+STATEMENTS = frozenset({"repeat", "scan", "while", "grad"})
+"""Nodes that take statements of their own: a loop, a function."""
+
 
 @dataclass(slots=True)
 class Level:
@@ -74,12 +77,12 @@ def schedule(graph: Graph) -> Schedule:
 
 
 def _may_inline(node: Node) -> bool:
-    return node.name is None and len(node.types) == 1 and node.op != "repeat"
+    return node.name is None and len(node.types) == 1 and node.op not in STATEMENTS
 
 
 def _is_side(node: Node, sides: set[int], modes: dict[int, int]) -> bool:
     """Whether the node is what an `if_training` chooses in one mode: the name goes to the choice."""
-    return node.id in sides and modes[node.id] != BOTH and len(node.types) == 1 and node.op != "repeat"
+    return node.id in sides and modes[node.id] != BOTH and len(node.types) == 1 and node.op not in STATEMENTS
 
 
 def operands(node: Node, mode: int) -> tuple[Value, ...]:
@@ -204,6 +207,10 @@ def _from_reader(node: Node, value: Value, readers: dict[Value, list[Node]], hin
 def _fallback(node: Node, index: int, returned: str | None) -> str:
     if node.target is not None:
         callee = node.target.graph
+        if node.op == "grad":
+            return f"grad_{list(callee.inputs)[index]}"
+        if callee.kind == "block":
+            return list(callee.outputs)[index + (node.op == "while")]
         if len(node.types) > 1:
             return list(callee.outputs)[index]
         if node.target.child is None:

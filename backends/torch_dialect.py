@@ -8,6 +8,7 @@ import numpy as np
 
 from backends.python import Body, Rows, scalar
 from backends.schedule import buffers_read
+from backends.torch_blocks import gradient, scan_loop, while_loop
 from backends.torch_layers import native_function
 from backends.torch_names import MODULE_ATTRIBUTES, child_text, is_plain, owned_text
 from backends.torch_rows import REPEATS, ROWS
@@ -132,6 +133,15 @@ class TorchDialect:
         for x in rest:
             body.consume(x)
         return Expression(variable)
+
+    def scan(self, body: Body, node: Node, operands: list[Expression]) -> None:
+        scan_loop(body, node, operands)
+
+    def while_loop(self, body: Body, node: Node, operands: list[Expression]) -> None:
+        while_loop(body, node, operands)
+
+    def gradient(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
+        return gradient(body, node, operands)
 
     def _start(self, body: Body, node: Node, first: Expression) -> str:
         """The variable that the loop works on: that of its operand, if nothing else needs it."""

@@ -37,13 +37,13 @@ def wider(dtypes: Collection[DType]) -> DType:
 
 def like(body: Body, dtype: DType, shape: tuple[Dim, ...] | None = None) -> Expression | None:
     """An input of that element type (and shape), for what should follow it when the model is moved or cast."""
-    for name, value in body.graph.inputs.items():
+    for name, value in body.tensor_inputs():
         found = body.graph.type(value)
         if found.dtype is not dtype or (shape is not None and not _same_shape(found.shape, shape)):
             continue
         if body.holds_input(name):
             return body.pinned(name)
-    return None
+    return like(body.around, dtype, shape) if body.around is not None else None
 
 
 def _same_shape(a: tuple[Dim, ...], b: tuple[Dim, ...]) -> bool:
@@ -56,20 +56,23 @@ def dtype_text(body: Body, dtype: DType) -> str:
         pattern = like(body, dtype)
         if pattern is not None:
             return f"{pattern}.dtype"
-        for node in body.graph:
-            if node.op == "param" and node.type.dtype is dtype:
-                return f"{body.dialect.owned(body, node)}.dtype"
+        found: Body | None = body
+        while found is not None:
+            for node in found.graph:
+                if node.op == "param" and node.type.dtype is dtype:
+                    return f"{body.dialect.owned(body, node)}.dtype"
+            found = found.around
     return DTYPES[dtype]
 
 
 def placed(body: Body) -> str | None:
     """The device of the function's tensors, as an argument."""
-    for name in body.graph.inputs:
+    for name, _ in body.tensor_inputs():
         return f"{body.argument(name)}.device"
     for node in body.graph:
         if node.op in ("param", "buffer"):
             return f"{body.dialect.owned(body, node)}.device"
-    return None
+    return placed(body.around) if body.around is not None else None
 
 
 def as_type(body: Body, x: Expression, dtype: DType) -> Expression:

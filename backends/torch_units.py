@@ -23,7 +23,7 @@ from dsl.ir import Graph, Node, StaticValue
 from dsl.ops.card import AttributeValue
 from dsl.types import TensorType
 
-STRUCTURAL = frozenset({"order", "over", "axes", "keepdims", "p", "correction"})
+STRUCTURAL = frozenset({"order", "over", "axes", "keepdims", "p", "correction", "carries", "emit_axes", "wrt"})
 """Attributes whose numbers are part of what a node does, never an argument of a class."""
 
 Number = Callable[[float, str], float]
@@ -98,9 +98,10 @@ class Tree:
         single: dict[str, dict[Graph, None]] = {}
         repeated: dict[str, dict[tuple[int, int], dict[Graph, None]]] = {}
         for graph in unit.graphs:
-            for node in graph.calls():
+            for node in every_node(graph):
                 call = node.target
-                assert call is not None
+                if call is None or call.graph.kind == "block":
+                    continue
                 if call.child is None:
                     if native_function(call.graph) is None:
                         unit.functions[id(call.graph)] = self.unit((call.graph,))
@@ -131,6 +132,14 @@ def _common_native(graphs: tuple[Graph, ...]) -> Native | None:
         return None
     starts = [[init_call(p, scheme_of(graph)) for p in graph.parameters.values()] for graph in graphs]
     return natives[0] if all(start == starts[0] for start in starts) else None
+
+
+def every_node(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph, each followed by those of its block."""
+    for node in graph:
+        yield node
+        if node.target is not None and node.target.graph.kind == "block":
+            yield from every_node(node.target.graph)
 
 
 # --- the numbers of a unit ------------------------------------------------------------------------------------------------------
@@ -170,7 +179,7 @@ class Plan:
 
     def written(self) -> tuple[Graph, ...]:
         """The graphs with the numbers of the plan."""
-        return tuple(_with_attributes(g, a) for g, a in zip(self.graphs, self.attributes, strict=True))
+        return tuple(_with_attributes(g, iter(a)) for g, a in zip(self.graphs, self.attributes, strict=True))
 
 
 def plan_of(unit: Unit, number: Number) -> Plan:
@@ -192,7 +201,7 @@ def plan_of(unit: Unit, number: Number) -> Plan:
                 owned[p.name] = Owned(
                     p.name, replace(p.type, shape=shape), _start(init_call(p, scheme_of(graph)), p.name, number), p.trained
                 )
-    attributes = tuple(tuple(_attributes(node, unit, number) for node in graph) for graph in unit.graphs)
+    attributes = tuple(tuple(_attributes(node, unit, number) for node in every_node(graph)) for graph in unit.graphs)
     return Plan(unit, unit.graphs, attributes, children, owned)
 
 
@@ -258,11 +267,15 @@ def _mapped(value: AttributeValue, name: str, number: Number) -> AttributeValue:
     return value
 
 
-def _with_attributes(graph: Graph, attributes: Sequence[dict[str, AttributeValue]]) -> Graph:
+def _with_attributes(graph: Graph, attributes: Iterator[dict[str, AttributeValue]]) -> Graph:
     written = graph.copy()
-    for node, found in zip(graph, attributes, strict=True):
-        if found:
-            written.replace_node(replace(node, attributes=found))
+    for node in graph:
+        found = next(attributes)
+        target = node.target
+        if target is not None and target.graph.kind == "block":
+            target = replace(target, graph=_with_attributes(target.graph, attributes))
+        if found or target is not node.target:
+            written.replace_node(replace(node, attributes=found, target=target))
     return written
 
 
@@ -297,7 +310,7 @@ def _shape(graph: Graph, attributes: Sequence[dict[str, AttributeValue]], unit: 
                 symbols.setdefault(name, symbol(f"${len(symbols)}"))
     nodes = tuple(
         (n.op, n.inputs, _frozen(a, symbols), n.name, n.names, len(n.types), _target(n, unit))
-        for n, a in zip(graph, attributes, strict=True)
+        for n, a in zip(every_node(graph), attributes, strict=True)
     )
     inputs = tuple((name, value, _abstract(graph.type(value), symbols)) for name, value in graph.inputs.items())
     ends = (tuple(graph.outputs.items()), tuple(graph.updates.items()))
@@ -308,6 +321,8 @@ def _target(node: Node, unit: Unit) -> Hashable:
     call = node.target
     if call is None:
         return None
+    if call.graph.kind == "block":
+        return len(call.graph), tuple(call.graph.inputs.items()), tuple(call.graph.outputs.items())
     if call.child is not None:
         return call.child, call.start, _position(unit, call.graph, call.child)
     callee = unit.functions.get(id(call.graph))

@@ -12,7 +12,7 @@ import keyword
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -246,6 +246,11 @@ class Namespace:
         self._own.add(name)
         return name
 
+    def shadow(self, name: str) -> str:
+        """`name`, which hides that of a scope around this one."""
+        self._own.add(name)
+        return name
+
 
 # --- lines -------------------------------------------------------------------------------------------------------------------
 
@@ -320,4 +325,23 @@ def docstring(text: str, indent: int) -> list[Line]:
 
 def rendered(lines: Sequence[Line]) -> str:
     """The text of a file."""
-    return "".join(f"{text}\n" for line in lines for text in laid_out(line))
+    return "".join(f"{text}\n" for line in spaced(lines) for text in laid_out(line))
+
+
+def spaced(lines: Sequence[Line]) -> Iterator[Line]:
+    """The lines with one empty line around each function inside a function."""
+    before = Line(0, "")
+    open_indents: list[int] = []
+    for line in lines:
+        if line.prefix or line.expression:
+            while open_indents and line.indent <= open_indents[-1]:
+                open_indents.pop()
+                if before.prefix or before.expression:
+                    before = Line(0, "")
+                    yield before
+            if line.prefix == "def " and line.indent > 0:
+                if (before.prefix or before.expression) and before.indent >= line.indent and not before.prefix.startswith("@"):
+                    yield Line(0, "")
+                open_indents.append(line.indent)
+        yield line
+        before = line
