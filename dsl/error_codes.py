@@ -596,6 +596,48 @@ CODES: dict[str, Code] = {
         "no such dimension",
         "`--size DIM=N` names a symbolic dimension of the model's inputs.",
     ),
+    "DL0831": Code(
+        "data of no kind that is known",
+        "`--data` names a file, a folder of pictures or a data set; the kind of a file follows from its suffix.",
+    ),
+    "DL0832": Code(
+        "data that cannot be read",
+        "The file is missing, empty, damaged, lacks values, or is of a kind that is refused: arrays of Python objects could "
+        "run code.",
+    ),
+    "DL0833": Code(
+        "data and inputs have different names",
+        "Each input of a `train` block takes the array or the columns of its name. `--data image=data.npz:x` says that the "
+        "input `image` is what the file calls `x`.",
+    ),
+    "DL0834": Code(
+        "data of another shape than the input",
+        "The first axis of all data is the rows, of which there are the same number for each input; the other axes have the "
+        "sizes that the block declares. A symbolic size is the same everywhere.",
+    ),
+    "DL0835": Code(
+        "data of another element type than the input",
+        "Values are converted where nothing is lost: whole numbers to whole numbers that can hold them, or to floating point "
+        "that is exact for them. Rounding to another floating type is no loss; rounding to integers is.",
+    ),
+    "DL0836": Code(
+        "a value out of range",
+        "A label has no class, a token is not in the vocabulary, or a value is NaN or infinite. All values are looked at "
+        "before the first step.",
+    ),
+    "DL0837": Code(
+        "a window without length",
+        "A text has no rows: it is cut in windows, whose length the input's type or `--size` gives.",
+    ),
+    "DL0838": Code(
+        "too few rows",
+        "After what is held out for validation at least one batch has to be left to train on.",
+    ),
+    "DL0839": Code(
+        "inputs without a common batch",
+        "The first axis of each input of a `train` block is the batch: a symbol, the same for all, on which no other axis "
+        "depends.",
+    ),
     "DL0901": Code(
         "malformed YAML",
         "The text is not YAML; the message is the YAML parser's.",
