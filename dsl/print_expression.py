@@ -11,6 +11,7 @@ from dsl.syntax import (
     Comparison,
     Comprehension,
     Conditional,
+    CopyOf,
     Ellipsis,
     Expr,
     Index,
@@ -18,6 +19,7 @@ from dsl.syntax import (
     Literal,
     Member,
     Name,
+    NamePattern,
     Pattern,
     Pipe,
     Repeat,
@@ -26,6 +28,7 @@ from dsl.syntax import (
     TupleExpr,
     TypeExpr,
     Unary,
+    With,
 )
 
 WIDTH = 120
@@ -101,9 +104,9 @@ def _flat(expr: Expr | Slice | Ellipsis) -> tuple[str, int]:
             function = print_expression(expr.function, POSTFIX)
             return f"{function}({', '.join([print_argument(a) for a in expr.arguments])})", POSTFIX
         case Member():
-            object_ = print_expression(expr.object, POSTFIX)
-            numeric = isinstance(expr.object, Literal) and object_[0].isdigit()
-            return f"({object_}).{expr.name}" if numeric else f"{object_}.{expr.name}", POSTFIX
+            return f"{_before_dot(expr.object)}.{expr.name}", POSTFIX
+        case NamePattern():
+            return quote(expr.pattern) if expr.object is None else f"{_before_dot(expr.object)}.{quote(expr.pattern)}", POSTFIX
         case Index():
             return f"{print_expression(expr.object, POSTFIX)}[{_list(expr.items)}]", POSTFIX
         case ListExpr():
@@ -125,6 +128,34 @@ def _flat(expr: Expr | Slice | Ellipsis) -> tuple[str, int]:
             return _slice(expr), EXPRESSION
         case Comprehension():
             return _comprehension(expr), POSTFIX
+        case With():
+            return f"{print_expression(expr.layer)} with {print_expression(expr.parameters)}", EXPRESSION
+        case CopyOf():
+            amount = "every" if expr.kind == "copy" else "decay"
+            return f"{expr.kind} of {print_expression(expr.layer)} {amount} {print_expression(expr.amount)}", EXPRESSION
+
+
+def _before_dot(expr: Expr) -> str:
+    text = print_expression(expr, POSTFIX)
+    return f"({text})" if isinstance(expr, Literal) and text[0].isdigit() else text
+
+
+def print_before_brace(expr: Expr) -> str:
+    """What stands before the `{` of a block; after a `repeat(...)` without brackets around it that brace would be of the repeat."""
+    text = print_expression(expr)
+    return f"({text})" if _ends_with_repeat(expr) else text
+
+
+def _ends_with_repeat(expr: Expr) -> bool:
+    match expr:
+        case Call(function=Name(id="repeat")):
+            return True
+        case Binary(right=last) | Unary(operand=last) | Conditional(otherwise=last):
+            return _ends_with_repeat(last)
+        case Comparison(operands=(*_, last)) | Pipe(stages=(*_, Stage(target=last))):
+            return _ends_with_repeat(last)
+        case _:
+            return False
 
 
 def _operation(expr: Binary | Unary | Comparison | Conditional) -> tuple[str, int]:
@@ -181,6 +212,9 @@ def layout(expr: Expr, indent: int, column: int) -> str:
         return flat
     if isinstance(expr, Pipe):
         return _long_pipe(expr, indent, column)
+    if isinstance(expr, With):
+        inner = indent + 2
+        return f"{print_expression(expr.layer)}\n{' ' * inner}with {layout(expr.parameters, inner, inner + len('with '))}"
     return _long_brackets(expr, flat, indent)
 
 

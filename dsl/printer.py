@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dsl.print_expression import WIDTH, fill, layout, print_expression, print_pattern, print_type, quote
+from dsl.print_expression import (
+    WIDTH,
+    fill,
+    layout,
+    print_before_brace,
+    print_expression,
+    print_pattern,
+    print_type,
+    print_value,
+    quote,
+)
 from dsl.syntax import (
     BLANK_LINE,
     Assert,
     Assign,
+    Backward,
+    Carry,
     Comments,
     Const,
     Definition,
+    Emit,
     Entry,
     Expr,
     File,
@@ -20,16 +33,23 @@ from dsl.syntax import (
     If,
     Import,
     LayerDecl,
+    ListExpr,
+    Metric,
+    Minimize,
     Module,
     Output,
     Parameter,
     Require,
     Return,
+    Rule,
+    Scan,
     Statement,
     TensorDecl,
     Test,
+    Train,
     TupleExpr,
     Update,
+    While,
 )
 
 __all__ = ["print_expression", "print_file"]
@@ -56,7 +76,7 @@ class _Printer:
 
     def line(self, text: str, comments: Comments | None = None) -> None:
         """A line or, broken already, several; the trailing comment stands at the end of the last."""
-        trailing = f"  #{comments.trailing}" if comments is not None and comments.trailing is not None else ""
+        trailing = "" if comments is None else _trailing(comments)
         self.lines.append(" " * self.indent + text + trailing)
 
     def separate(self) -> None:
@@ -106,6 +126,9 @@ class _Printer:
                 self.value(f"const {node.name} = ", node)
             case Import():
                 self.import_(node)
+            case Train():
+                head = self.signature(f"train {node.name}", node.parameters, node.inputs, ())
+                self.block(head, node.body, node.comments)
             case Test():
                 self.block(f"test {quote(node.title)} {{", node.body, node.comments)
 
@@ -116,20 +139,26 @@ class _Printer:
             self.block(f"{parameters} {{", (*node.body, *node.entries), node.comments)
             return
         (entry,) = node.entries
-        first = self.parameters(head, node.parameters)
-        second = self.parameters("", entry.inputs) + _result(entry.outputs) + " {"
+        self.block(self.signature(head, node.parameters, entry.inputs, entry.outputs), entry.body, node.comments)
+
+    def signature(
+        self, head: str, parameters: Sequence[Parameter], inputs: Sequence[Parameter], outputs: Sequence[Output]
+    ) -> str:
+        """The head of a definition with two brackets, up to the brace."""
+        first = self.parameters(head, parameters)
+        second = self.parameters("", inputs) + _result(outputs) + " {"
         last = first.rsplit("\n", 1)[-1]
         if len(last) + len(second) > WIDTH:
             pad = " " * len(head)
-            second = f"\n{pad}{second}" if len(pad) + len(second) <= WIDTH else self.long_signature(pad, entry)
-        self.block(first + second, entry.body, node.comments)
+            second = f"\n{pad}{second}" if len(pad) + len(second) <= WIDTH else self.long_signature(pad, inputs, outputs)
+        return first + second
 
-    def long_signature(self, pad: str, entry: Entry) -> str:
+    def long_signature(self, pad: str, inputs: Sequence[Parameter], outputs: Sequence[Output]) -> str:
         """Inputs on one line, or filled, and the outputs on the next."""
-        inputs = [print_parameter(p) for p in entry.inputs]
-        flat = f"({', '.join(inputs)})"
-        first = flat if len(pad) + len(flat) <= WIDTH else fill("(", inputs, ")", len(pad))
-        result = _result(entry.outputs)
+        words = [print_parameter(p) for p in inputs]
+        flat = f"({', '.join(words)})"
+        first = flat if len(pad) + len(flat) <= WIDTH else fill("(", words, ")", len(pad))
+        result = _result(outputs)
         return f"\n{pad}{first}" + (f"\n{pad}{result} {{" if result else " {")
 
     def parameters(self, head: str, parameters: Sequence[Parameter]) -> str:
@@ -143,10 +172,37 @@ class _Printer:
 
     def function(self, node: Function) -> None:
         head = self.parameters(f"fn {node.name}", node.parameters)
-        if node.short and len(node.body) == 1 and isinstance(node.body[0], Return):
-            self.line(self.laid_out(f"{head} = ", _returned(node.body[0])), node.comments)
+        value, backward = short_value(node), node.backward
+        if value is None:
+            self.long_function(f"{head} {{", node)
+        elif backward is None:
+            self.line(self.laid_out(f"{head} = ", value), node.comments)
         else:
-            self.block(f"{head} {{", node.body, node.comments)
+            first = self.laid_out(f"{head} = ", value) + "\n"
+            self.indent += 2
+            gradient, second = short_value(backward), " " * self.indent + _backward_head(backward)
+            if gradient is None:
+                self.lines.append(f"{first}{second} {{" + _trailing(node.comments))
+                self.inside(backward.body, node.comments.closing)
+                self.line("}")
+            else:
+                self.lines.append(first + self.laid_out(f"{second} = ", gradient, written=True) + _trailing(node.comments))
+            self.indent -= 2
+
+    def long_function(self, head: str, node: Function) -> None:
+        backward = node.backward
+        if backward is None:
+            self.block(head, node.body, node.comments)
+            return
+        gradient, tail = short_value(backward), f"}} {_backward_head(backward)}"
+        if gradient is not None:
+            self.block(head, node.body, node.comments, self.laid_out(f"{tail} = ", gradient))
+            return
+        self.line(head, node.comments)
+        self.inside(node.body, ())
+        self.line(f"{tail} {{")
+        self.inside(backward.body, node.comments.closing)
+        self.line("}")
 
     def import_(self, node: Import) -> None:
         if not node.names:
@@ -168,6 +224,10 @@ class _Printer:
                 self.value(f"layer {node.name} = ", node)
             case Update():
                 self.value(f"update {node.name} = ", node)
+            case Emit():
+                self.value(f"emit {node.name} = ", node)
+            case Metric():
+                self.value(f"metric {node.name} = ", node)
             case TensorDecl():
                 head = f"{node.kind} {node.name}: {print_type(node.type)}"
                 self.line(head if node.initial is None else self.laid_out(f"{head} = ", node.initial), node.comments)
@@ -178,14 +238,21 @@ class _Printer:
                 message = "" if node.message is None else f", {print_expression(node.message)}"
                 self.line(f"{word} {print_expression(node.condition)}{message}", node.comments)
             case For():
-                pattern, iterable = print_pattern(node.pattern), print_expression(node.iterable)
+                pattern, iterable = print_pattern(node.pattern), print_before_brace(node.iterable)
                 self.block(f"for {pattern} in {iterable} {{", node.body, node.comments)
+            case Scan():
+                self.loop([*_scan_clauses(node), *_carried(node.carries)], _last_of_scan(node), node)
+            case While():
+                limit = f"limit {print_expression(node.limit)}"
+                self.loop([f"while {print_expression(node.condition)}", *_carried(node.carries), limit], node.limit, node)
+            case Minimize():
+                self.minimize(node)
             case If():
                 self.if_(node)
 
     def if_(self, node: If) -> None:
         comments = node.comments
-        head = f"if {print_expression(node.condition)} {{"
+        head = f"if {print_before_brace(node.condition)} {{"
         while True:
             self.line(head, comments if node.comments is comments else None)
             if not node.orelse:
@@ -193,7 +260,7 @@ class _Printer:
             self.inside(node.body, ())
             match node.orelse:
                 case (If(comments=inner) as following,) if inner == Comments():
-                    head = f"}} else if {print_expression(following.condition)} {{"
+                    head = f"}} else if {print_before_brace(following.condition)} {{"
                     node = following
                 case orelse:
                     self.line("} else {")
@@ -203,16 +270,107 @@ class _Printer:
         self.inside(node.body, comments.closing)
         self.line("}")
 
-    def value(self, head: str, node: Assign | LayerDecl | Update | Const) -> None:
+    def loop(self, words: Sequence[str], last: Expr, node: Scan | While) -> None:
+        """A loop of which the head ends with the expression `last`."""
+        flat = print_expression(last)
+        *first, end = words
+        words = [*first, f"{end.removesuffix(flat)}{print_before_brace(last)} {{"]
+        self.block(self.clauses(words, 4), node.body, node.comments)
+
+    def minimize(self, node: Minimize) -> None:
+        name = "" if node.name is None else f"{node.name} = "
+        words = [f"minimize {name}{print_expression(node.loss)}"]
+        if self.indent + len(words[0]) > WIDTH:
+            words = [self.laid_out(f"minimize {name}", node.loss)]
+        words += _listed("over ", [print_expression(target) for target in node.over])
+        words += _listed("using ", [print_rule(rule) for rule in node.rules])
+        if node.clip is not None:
+            words.append(f"{'clip' if node.clip_kind == 'norm' else 'clip_value'} {print_expression(node.clip)}")
+        if node.every is not None:
+            words.append(f"every {print_expression(node.every)}")
+        self.line(self.clauses(words), node.comments)
+
+    def clauses(self, words: Sequence[str], indent: int = 2) -> str:
+        """The words on lines as full as they fit, those after the first indented; what does not fit on one line breaks before `carry`."""
+        lines = [words[0]]
+        column = self.indent + len(words[0].rsplit("\n", 1)[-1])
+        fits = self.indent + len(" ".join(words)) <= WIDTH
+        for word in words[1:]:
+            if column + 1 + len(word) <= WIDTH and (fits or not word.startswith("carry ")):
+                lines[-1] += f" {word}"
+                column += 1 + len(word)
+            else:
+                lines.append(" " * (self.indent + indent) + word)
+                column = self.indent + indent + len(word)
+        return "\n".join(lines)
+
+    def value(self, head: str, node: Assign | LayerDecl | Update | Emit | Metric | Const) -> None:
         self.line(self.laid_out(head, node.value), node.comments)
 
-    def laid_out(self, head: str, value: Expr) -> str:
-        column = self.indent + len(head.rsplit("\n", 1)[-1])
+    def laid_out(self, head: str, value: Expr, *, written: bool = False) -> str:
+        """The head and what stands after it; `written` says that the head begins with its indentation."""
+        column = len(head.rsplit("\n", 1)[-1]) + (0 if written else self.indent)
         return head + layout(value, self.indent, column)
+
+
+def _trailing(comments: Comments) -> str:
+    return "" if comments.trailing is None else f"  #{comments.trailing}"
+
+
+def short_value(node: Function | Backward) -> Expr | None:
+    """What stands after the `=` of a function that is one expression."""
+    match node.body:
+        case (Return() as result,) if node.short:
+            return _returned(result)
+        case _:
+            return None
 
 
 def _returned(node: Return) -> Expr:
     return node.values[0] if len(node.values) == 1 else TupleExpr(node.values)
+
+
+def _backward_head(node: Backward) -> str:
+    return f"backward({', '.join(node.names)})"
+
+
+def _scan_clauses(node: Scan) -> list[str]:
+    """The clauses in the head of a scan before what it carries."""
+    words = [f"scan {print_pattern(node.pattern)} in {print_value(node.source)}"]
+    if node.over is not None:
+        words.append(f"over {print_expression(node.over)}")
+    words[-1] += "".join(f" {option.name}={print_expression(option.value)}" for option in node.options)
+    return words
+
+
+def _last_of_scan(node: Scan) -> Expr:
+    """The expression at the end of its head."""
+    if node.carries:
+        return node.carries[-1].value
+    if node.options:
+        return node.options[-1].value
+    if node.over is not None:
+        return node.over
+    return node.source.items[-1] if isinstance(node.source, TupleExpr) else node.source
+
+
+def _carried(carries: Sequence[Carry]) -> list[str]:
+    return _listed("carry ", [f"{carry.name} = {print_expression(carry.value)}" for carry in carries])
+
+
+def _listed(head: str, items: Sequence[str]) -> list[str]:
+    """The items of a list, each but the last with its comma, the first after `head`."""
+    words = [f"{item}," for item in items[:-1]] + list(items[-1:])
+    return [head + words[0], *words[1:]] if words else []
+
+
+def print_rule(rule: Rule) -> str:
+    """`adam(1e-3) for "**.bias"`"""
+    optimizer = print_expression(rule.optimizer)
+    if not rule.patterns:
+        return optimizer
+    alone = len(rule.patterns) == 1 and not isinstance(rule.patterns[0], ListExpr)
+    return f"{optimizer} for {print_expression(rule.patterns[0] if alone else ListExpr(rule.patterns))}"
 
 
 def print_parameter(node: Parameter) -> str:
