@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from dsl.ir import Graph, Node, Value
 
-Atom = tuple[str, object]
-"""What reaches a value: ("param", path), ("input", name), or ("value", one of the values asked about)."""
+Atom = tuple[str, str]
+"""What reaches a value: ("param", path), ("input", name), or ("value", "") for one of the values asked about."""
 
 FLAT = frozenset({"stop_gradient", "sign", "floor", "ceil", "round", "floor_divide", "full", "isnan"})
 """Primitives whose derivative is zero wherever it exists."""
@@ -50,19 +50,26 @@ NOTHING = Reach()
 def reached(graph: Graph, value: Value) -> set[str]:
     """The parameters that have a gradient of `value`, by full name below the graph."""
     found = _Walk().values(graph, {})[value]
-    return {str(name) for kind, name in found.atoms if kind == "param"}
+    return {name for kind, name in found.atoms if kind == "param"}
 
 
 def obstacles(graph: Graph, of: Value, parameters: Container[str], inputs: Container[Value]) -> list[Node]:
     """The nodes that keep gradients of the scalar `of` from the parameters (full names below the graph) or from the values `inputs` of it:
     `while` loops, and draws without a gradient. A draw that is stopped, or only used as an index, is none."""
-    seeds = {value: Reach(frozenset({("value", value)})) for value in _values(graph) if value in inputs}
+    seeds = {value: Reach(frozenset({("value", "")})) for value in _values(graph) if value in inputs}
     found = _Walk().values(graph, seeds)[of]
     blocking: dict[int, Node] = {}
     for obstacle in sorted(found.obstacles, key=lambda o: (o.node.span.start, o.node.id)):
-        if any((kind == "param" and str(name) in parameters) or kind == "value" for kind, name in obstacle.behind):
+        if any((kind == "param" and name in parameters) or kind == "value" for kind, name in obstacle.behind):
             blocking.setdefault(id(obstacle.node), obstacle.node)
     return list(blocking.values())
+
+
+def given_names(node: Node) -> tuple[str, ...]:
+    """The parameters that a call replaces, by name below the layer."""
+    given = node.attributes.get("given", ())
+    assert isinstance(given, tuple)
+    return tuple(str(name) for name in given)
 
 
 def _values(graph: Graph) -> Iterator[Value]:
@@ -94,9 +101,9 @@ class _Walk:
     def _node(self, node: Node, operands: list[Reach], graph: Graph) -> list[Reach]:
         match node.op:
             case "input":
-                return [Reach(frozenset({("input", node.attributes["name"])}))]
+                return [Reach(frozenset({("input", str(node.attributes["name"]))}))]
             case "param":
-                return [Reach(frozenset({("param", node.attributes["path"])}))]
+                return [Reach(frozenset({("param", str(node.attributes["path"]))}))]
             case "scan":
                 return self._scan(node, operands)
             case "while":
@@ -123,10 +130,9 @@ class _Walk:
         call = node.target
         assert call is not None
         names = list(call.graph.inputs)
-        given = node.attributes.get("given", ())
-        assert isinstance(given, tuple)
-        inputs: dict[object, Reach] = dict(zip(names, operands, strict=False))
-        replaced: dict[object, Reach] = dict(zip(given, operands[len(names) :], strict=True))
+        given = given_names(node)
+        inputs: dict[str, Reach] = dict(zip(names, operands, strict=False))
+        replaced: dict[str, Reach] = dict(zip(given, operands[len(names) :], strict=True))
         prefixes = [""] if call.child is None else [f"{call.child}."]
         if call.count is not None:
             prefixes = [f"{call.child}.{i}." for i in range(call.start, call.start + call.count)]
@@ -147,7 +153,7 @@ class _Walk:
         assert call is not None and isinstance(carries, int)
         counted = 1 if node.attributes["counter"] else 0
         names = list(call.graph.inputs)[counted:]
-        inputs: dict[object, Reach] = dict.fromkeys(call.graph.inputs, NOTHING) | dict(zip(names, operands, strict=True))
+        inputs: dict[str, Reach] = dict.fromkeys(call.graph.inputs, NOTHING) | dict(zip(names, operands, strict=True))
         block = list(self.outputs(call.graph).values())
         while True:
             results = [_translated(reach, inputs, {}, [""]) for reach in block]
@@ -168,7 +174,7 @@ class _Walk:
         """All that reaches the operands, and the parameters that the block reads itself."""
         call = node.target
         assert call is not None
-        inputs: dict[object, Reach] = dict(zip(call.graph.inputs, operands[-len(call.graph.inputs) :], strict=False))
+        inputs: dict[str, Reach] = dict(zip(call.graph.inputs, operands[-len(call.graph.inputs) :], strict=False))
         inside = [_translated(reach, inputs, {}, [""]) for reach in self.outputs(call.graph).values()]
         return _union([*operands, *inside])
 
@@ -180,7 +186,7 @@ def _union(parts: Iterable[Reach]) -> Reach:
     return total
 
 
-def _translated(reach: Reach, inputs: Mapping[object, Reach], replaced: Mapping[object, Reach], prefixes: list[str]) -> Reach:
+def _translated(reach: Reach, inputs: Mapping[str, Reach], replaced: Mapping[str, Reach], prefixes: list[str]) -> Reach:
     """What reaches the output of a callee, in the terms of the caller."""
     total = Reach(_outer(reach.atoms, inputs, replaced, prefixes))
     for kind, name in reach.atoms:
@@ -190,13 +196,13 @@ def _translated(reach: Reach, inputs: Mapping[object, Reach], replaced: Mapping[
 
 
 def _outer(
-    atoms: frozenset[Atom], inputs: Mapping[object, Reach], replaced: Mapping[object, Reach], prefixes: list[str]
+    atoms: frozenset[Atom], inputs: Mapping[str, Reach], replaced: Mapping[str, Reach], prefixes: list[str]
 ) -> frozenset[Atom]:
     found: set[Atom] = set()
     for kind, name in atoms:
         if kind == "input":
             found |= inputs[name].atoms
-        elif name in replaced:
+        elif kind == "param" and name in replaced:
             found |= replaced[name].atoms
         else:
             found |= {(kind, f"{prefix}{name}") for prefix in prefixes}

@@ -16,6 +16,18 @@ from dsl.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
+class Plateau:
+    """The learning rate is multiplied by `factor` when the objective has not fallen by the fraction `threshold` for `patience` evaluations
+    in a row; then `cooldown` evaluations pass uncounted. It does not go below `minimum`."""
+
+    factor: float
+    patience: int
+    threshold: float
+    cooldown: int
+    minimum: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """How the parameters of one group are updated.
 
@@ -32,6 +44,7 @@ class Rule:
     update: Graph
     rate: Graph
     parameters: tuple[str, ...]
+    plateau: Plateau | None = None
     span: Span = field(default=NOWHERE, compare=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dsl import syntax
 from dsl.build import checked_attributes
@@ -17,11 +18,13 @@ from dsl.elaborate.index import index_tensor
 from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, StaticFunction
 from dsl.elaborate.values import (
     Function,
+    Gradient,
     InitializerFunction,
     Instance,
     Layer,
     LayerType,
     Method,
+    ParameterSet,
     RepeatLayer,
     Results,
     Tensor,
@@ -48,6 +51,28 @@ class Applier:
     ) -> object:
         """Apply `function`. `before` are values that a pipeline puts in front of the written arguments."""
         given = self.evaluated(frame, arguments, before)
+        if isinstance(function, Gradient):
+            return self.context.gradients.grad(frame, given, span)
+        if any(isinstance(g.value, ParameterSet) for g in given):
+            return self._on_sets(frame, function, given, span)
+        return self._called(frame, function, given, before, span)
+
+    def _on_sets(self, frame: Frame, function: object, given: tuple[Given, ...], span: Span) -> object:
+        """A function of sets of parameters: of each, except `sum`, which is of all numbers together."""
+        gradients = self.context.gradients
+        if isinstance(function, Overloaded) and function.name == "sum" and len(given) == 1:
+            assert isinstance(given[0].value, ParameterSet)
+            return gradients.total(frame, given[0].value, span)
+        if not isinstance(function, Card | Overloaded | Function | Sugar):
+            raise error("DL0528", f"{describe(function)} does not apply to a set of parameters", span)
+
+        def apply(values: tuple[object, ...]) -> object:
+            single = tuple(replace(g, value=v) for g, v in zip(given, values, strict=True))
+            return self._called(frame, function, single, (), span)
+
+        return gradients.mapped([g.value for g in given], span, apply)
+
+    def _called(self, frame: Frame, function: object, given: tuple[Given, ...], before: tuple[Given, ...], span: Span) -> object:
         match function:
             case Overloaded() if self._is_static_call(function, given):
                 return self._static(STATIC_FUNCTIONS[function.name], given, span)

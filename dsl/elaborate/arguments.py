@@ -69,7 +69,7 @@ def _kind(declared: str | None) -> str:
     return words.get(declared or "", f"a {declared}")
 
 
-def module_signature(definition: syntax.Module) -> str:
+def module_signature(definition: syntax.Module | syntax.Train) -> str:
     return f"{definition.name}({', '.join(_parameter(p) for p in definition.parameters)})"
 
 

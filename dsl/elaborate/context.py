@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from dsl.elaborate.execute import Executor
     from dsl.elaborate.frame import Frame
     from dsl.elaborate.functions import FunctionCaller
+    from dsl.elaborate.gradients import Gradients
     from dsl.elaborate.instantiate import Instantiator
+    from dsl.elaborate.loops import Loops
+    from dsl.elaborate.objectives import Objectives
     from dsl.elaborate.operators import Operators
     from dsl.elaborate.repeats import Repeater
     from dsl.elaborate.roots import Roots
@@ -67,6 +70,9 @@ class Context:
     repeats: Repeater = field(init=False)
     functions: FunctionCaller = field(init=False)
     roots: Roots = field(init=False)
+    loops: Loops = field(init=False)
+    gradients: Gradients = field(init=False)
+    objectives: Objectives = field(init=False)
 
     def evaluate(self, frame: Frame, expression: syntax.Expr) -> object:
         return self.evaluator.evaluate(frame, expression)

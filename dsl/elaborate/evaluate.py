@@ -10,6 +10,7 @@ from dsl.elaborate.context import MOST_ROUNDS, Context, error, not_poison
 from dsl.elaborate.frame import Frame, no_member, unknown_name
 from dsl.elaborate.statics import STATIC_FUNCTIONS
 from dsl.elaborate.values import (
+    GRADIENT,
     TRAINING,
     Function,
     InitializerFunction,
@@ -69,6 +70,9 @@ class Evaluator:
             syntax.Pipe: self._pipe,
             syntax.Repeat: self._repeat,
             syntax.TypeExpr: self._type,
+            syntax.NamePattern: self._out_of_place,
+            syntax.With: self._out_of_place,
+            syntax.CopyOf: self._out_of_place,
         }
 
     def evaluate(self, frame: Frame, expression: syntax.Expr) -> object:
@@ -107,6 +111,8 @@ class Evaluator:
             return self.defined(*found)
         if name == "training":
             return TRAINING
+        if name == "grad":
+            return GRADIENT
         if name in CARDS:
             return Overloaded(name) if name in STATIC_FUNCTIONS else CARDS[name]
         if name in SUGAR:
@@ -226,6 +232,11 @@ class Evaluator:
             )
         return self.context.roots.example(frame, expression)
 
+    def _out_of_place(self, frame: Frame, expression: syntax.Expr) -> object:
+        if isinstance(expression, syntax.NamePattern):
+            raise error("DL0534", "a name pattern stands after `over` or `for` in a `minimize`", expression.span)
+        raise error("DL0529", "this declares a layer: `layer name = ...`", expression.span)
+
     # --- members and indices ---
 
     def _member(self, frame: Frame, expression: syntax.Expr) -> object:
@@ -238,6 +249,9 @@ class Evaluator:
                 if found is None:
                     raise no_member(f"`{expression.object.span.text}`", "defines", name, expression.name_span, list(value.names))
                 return self.defined(*found)
+            case Instance() if name == "params":
+                value.used = True
+                return self.context.gradients.parameters(frame, value, expression.span)
             case Instance():
                 return self.context.applier.instance_member(frame, value, name, expression)
             case Layer():

@@ -47,6 +47,11 @@ class Executor:
             syntax.For: self._for,
             syntax.Return: self._return,
             syntax.Require: self._require,
+            syntax.Scan: lambda statement, frame: context.loops.scan(statement, frame),
+            syntax.While: lambda statement, frame: context.loops.repeat_while(statement, frame),
+            syntax.Emit: lambda statement, frame: context.loops.emit(statement, frame),
+            syntax.Minimize: lambda statement, frame: context.objectives.minimize(statement, frame),
+            syntax.Metric: lambda statement, frame: context.objectives.metric(statement, frame),
         }
 
     def execute(self, frame: Frame, statements: Sequence[syntax.Statement]) -> None:
@@ -136,7 +141,10 @@ class Executor:
 
     def _layer_decl(self, statement: syntax.Statement, frame: Frame) -> None:
         assert isinstance(statement, syntax.LayerDecl)
-        if frame.graph.kind == "fn":
+        if isinstance(statement.value, syntax.With | syntax.CopyOf):
+            self.context.gradients.declare(statement, frame)
+            return
+        if frame.owner.kind == "fn":
             raise error("DL0503", "a function owns nothing: it cannot declare a layer", statement.span, help="make it a `module`")
         value = self.context.evaluate(frame, statement.value)
         if isinstance(value, LayerType):
@@ -149,21 +157,22 @@ class Executor:
     def _tensor_decl(self, statement: syntax.Statement, frame: Frame) -> None:
         assert isinstance(statement, syntax.TensorDecl)
         name, span = statement.name, statement.name_span
-        if frame.graph.kind == "fn":
+        if frame.owner.kind == "fn":
             raise error(
                 "DL0503",
                 f"a function owns nothing: it cannot declare a {statement.kind}",
                 statement.span,
                 help="make it a `module`",
             )
-        if name in frame.graph.parameters or name in frame.children:
-            first = frame.graph.parameters[name].span if name in frame.graph.parameters else frame.children[name]
+        owned = frame.owner.parameters
+        if name in owned or name in frame.children:
+            first = owned[name].span if name in owned else frame.children[name]
             raise SpecError(
                 Diagnostic("DL0502", f"`{name}` is declared twice", span, labels=(Label(first, "first declared here"),))
             )
         type_ = self.declared_type(frame, statement.type)
         initial = self._initial(frame, statement)
-        frame.graph.parameters[name] = Parameter(name, type_, initial, statement.kind == "param", span)
+        owned[name] = Parameter(name, type_, initial, statement.kind == "param", span)
         node = frame.graph.add(statement.kind, (), {"path": name}, (type_,), spans=(span,))
         frame.bind(name, tensor(Value(node.id), type_.rank), span)
 
@@ -238,6 +247,10 @@ class Executor:
 
     def _update(self, statement: syntax.Statement, frame: Frame) -> None:
         assert isinstance(statement, syntax.Update)
+        if frame.holder is not None:
+            raise error(
+                "DL0511", "a buffer is not updated inside a loop", statement.span, help="carry the value, and update after it"
+            )
         parameter = frame.graph.parameters.get(statement.name)
         if parameter is None or parameter.trained:
             kind = "a parameter, which the optimiser changes" if parameter is not None else "not a buffer of this module"
@@ -403,8 +416,8 @@ class Executor:
 
 def require(frame: Frame, constraint: Constraint) -> None:
     """Note a constraint on the symbolic dimensions of the graph, once."""
-    if constraint not in frame.graph.constraints:
-        frame.graph.constraints.append(constraint)
+    if constraint not in frame.owner.constraints:
+        frame.owner.constraints.append(constraint)
 
 
 def static_frame(unit: Unit, context: Context) -> Frame:
@@ -424,6 +437,12 @@ def _bound_names(statement: syntax.Statement) -> list[str]:
             return [n for s in (*statement.body, *statement.orelse) for n in _bound_names(s)]
         case syntax.For():
             return [n for s in statement.body for n in _bound_names(s)]
+        case syntax.Scan():
+            return [*(c.name for c in statement.carries), *(s.name for s in statement.body if isinstance(s, syntax.Emit))]
+        case syntax.While():
+            return [c.name for c in statement.carries]
+        case syntax.Minimize() if statement.name is not None:
+            return [statement.name]
         case _:
             return []
 

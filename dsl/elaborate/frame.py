@@ -19,6 +19,7 @@ from dsl.source import NOWHERE, Span
 from dsl.types import TensorType
 
 if TYPE_CHECKING:
+    from dsl.elaborate.objectives import TrainingParts
     from dsl.elaborate.signature import LocalDims
 
 
@@ -40,7 +41,9 @@ class Frame:
     `plain` are the dimensions without what `require` says of them; `one_sided` the names that only one branch of an `if training` binds.
     `hyper` are the hyper-parameters of the layers here, by definition and arguments, and `applied` the graphs, by types as well: so a long
     chain of like layers is quick.
-    `parent` is set in the body of a `repeat`: names of the parent are read through `translate`.
+    `parent` is set in the body of a `repeat` and in a block: names of the parent are read through `translate`.
+    `emits` are what the body of a `scan` emits; `step` is the number of updates where a learning rate is evaluated; `training` collects
+    the objectives of a `train` block.
     """
 
     graph: Graph
@@ -62,6 +65,15 @@ class Frame:
     numbers: dict[str, int] = field(default_factory=dict)
     hyper: dict[object, Mapping[str, object]] = field(default_factory=dict)
     applied: dict[object, tuple[Graph, LocalDims]] = field(default_factory=dict)
+    holder: Graph | None = None
+    emits: dict[str, tuple[Tensor, Span]] | None = None
+    step: Tensor | None = None
+    training: TrainingParts | None = None
+
+    @property
+    def owner(self) -> Graph:
+        """The graph that owns what is declared here: this one, unless it is a block of another."""
+        return self.holder or self.graph
 
     def has_value(self, name: str) -> bool:
         """Whether a name in a type stands for a value that is known: a hyper-parameter, a dimension bound before, a `const`."""
@@ -110,7 +122,7 @@ class Frame:
             self.children[wanted] = span
             return wanted
         if labelled and not self.loops:
-            first = self.children.get(wanted) or self.graph.parameters[wanted].span
+            first = self.children.get(wanted) or self.owner.parameters[wanted].span
             raise SpecError(
                 Diagnostic("DL0502", f"two layers are called `{wanted}`", span, labels=(Label(first, "the first is here"),))
             )
@@ -122,7 +134,7 @@ class Frame:
         return f"{wanted}_{number}"
 
     def _taken(self, name: str) -> bool:
-        return name in self.children or name in self.graph.parameters
+        return name in self.children or name in self.owner.parameters
 
 
 def snake_case(name: str) -> str:

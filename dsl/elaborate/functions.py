@@ -32,6 +32,9 @@ class FunctionCaller:
     def call(self, frame: Frame, function: Function, given: Sequence[Given], span: Span) -> object:
         """Apply a `fn`: a graph of its own when it takes and returns tensors, else in place."""
         definition = function.definition
+        scheduled = [p.name for p in definition.parameters[:1]] == ["step"] and not any(g.name == "step" for g in given)
+        if frame.step is not None and scheduled:  # where a learning rate is evaluated, a schedule gets the step by itself
+            given = (Given(frame.step, span), *given)
         statics, tensors = self._function_arguments(frame, function, given, span)
         if len(self.context.open) >= DEEPEST:
             self.context.instantiator.check_recursion(None, definition, span)
@@ -64,7 +67,7 @@ class FunctionCaller:
     ) -> object:
         definition = function.definition
         inner = Frame(frame.graph, frame.builder, function.unit, depth=frame.depth + 1, children=frame.children)
-        inner.mode = frame.mode
+        inner.mode, inner.holder, inner.step = frame.mode, frame.holder, frame.step
         for name, value in statics.items():
             inner.bind(name, value)
         bound: dict[str, Dim] = {}

@@ -25,14 +25,15 @@ from dsl.elaborate.values import (
     Instance,
     Layer,
     LayerType,
+    ParameterSet,
     RepeatLayer,
     Results,
     Tensor,
     freeze,
 )
-from dsl.ir import Call, Constraint, Graph, Initializer, StaticValue, Value
+from dsl.ir import Call, Constraint, Graph, Initializer, StaticValue, Value, owned
 from dsl.loader import Unit
-from dsl.ops.card import Card
+from dsl.ops.card import Attributes, Card
 from dsl.ops.sugar import Sugar
 from dsl.source import Span
 from dsl.types import TensorType
@@ -130,7 +131,7 @@ class Instantiator:
 
     def apply(self, frame: Frame, instance: Instance, entry: str, given: Sequence[Given], span: Span) -> Results:
         """Apply an owned layer; its graphs must agree on the parameters that they share."""
-        if frame.graph.kind == "fn":
+        if frame.owner.kind == "fn":
             raise error("DL0503", "a function owns nothing: it cannot apply a layer of its own", span, help="make it a `module`")
         layer = instance.layer
         if isinstance(layer, RepeatLayer):
@@ -338,14 +339,22 @@ class Instantiator:
             if graph not in instance.graphs:
                 self._check_agreement(instance, graph, span)
                 instance.graphs.append(graph)
-            frame.graph.children.setdefault(instance.name, None)
+            frame.owner.children.setdefault(instance.name, None)
         if dims.results is None:
             for c in graph.constraints:
                 self.lift(frame, c, dims.bindings, span)
             dims.results = tuple(outer_type(graph.type(v), dims.bindings) for v in graph.outputs.values())
+        if frame.holder is not None and frame.mode != "inference" and any(g.updates for g in graph.callees()):
+            name = instance.name if instance is not None else graph.definition
+            raise error("DL0511", f"`{name}` updates a buffer, which nothing inside a loop does", span)
         types = dims.results
         call = Call(graph, instance.name if instance is not None else None, dims.bindings)
-        node = frame.graph.add("call", tuple(t.value for t in tensors), {}, types, spans=(span,), target=call)
+        operands = tuple(t.value for t in tensors)
+        attributes: Attributes = {}
+        if instance is not None and instance.given is not None:
+            names_given, values = applied_with(call, instance.given)
+            attributes, operands = {"given": names_given}, (*operands, *values)
+        node = frame.graph.add("call", operands, attributes, types, spans=(span,), target=call)
         names = self._outer_names(graph, tensors)
         inner = graph_axis_names(graph)
         results: dict[str, Tensor] = {}
@@ -393,6 +402,13 @@ class Instantiator:
             )
         if isinstance(decided, Condition):
             require(frame, replace(constraint, left=left, right=right))
+
+
+def applied_with(call: Call, given: ParameterSet) -> tuple[tuple[str, ...], tuple[Value, ...]]:
+    """The attribute and the operands of a call on other parameters: those that the layer has in this application."""
+    known = {name for name, p in owned(call.graph) if p.trained}
+    chosen = {name: t.value for name, t in given.tensors.items() if name in known}
+    return tuple(chosen), tuple(chosen.values())
 
 
 def outer_type(type_: TensorType, bindings: Mapping[str, Dim]) -> TensorType:

@@ -11,6 +11,7 @@ from dsl.elaborate.frame import Frame
 from dsl.elaborate.statics import StaticError, arithmetic, is_number, is_size
 from dsl.elaborate.values import (
     Condition,
+    ParameterSet,
     Tensor,
     Training,
     as_dims,
@@ -34,6 +35,10 @@ class Operators:
         if expression.operator == "not":
             return self._negation(frame, expression)
         value = not_poison(self.context.evaluator.single(frame, expression.operand))
+        if isinstance(value, ParameterSet) and expression.operator == "-":
+            return self.context.gradients.mapped(
+                [value], expression.span, lambda v: self.primitive(frame, "neg", list(v), expression.span)
+            )
         if isinstance(value, Tensor):
             return value if expression.operator == "+" else self.primitive(frame, "neg", [value], expression.span)
         if is_number(value) or isinstance(value, Expr):
@@ -55,6 +60,10 @@ class Operators:
         if operator in ("and", "or") and not isinstance(left, Tensor):
             return self._logic(frame, expression, left)
         right = not_poison(self.context.evaluator.single(frame, expression.right))
+        if isinstance(left, ParameterSet) or isinstance(right, ParameterSet):
+            return self.context.gradients.mapped(
+                [left, right], expression.span, lambda v: self.primitive(frame, OPERATORS[operator], list(v), expression.span)
+            )
         if not isinstance(left, Tensor) and not isinstance(right, Tensor):
             result = self._static_arithmetic(expression, left, right)
             if result is not NotImplemented:

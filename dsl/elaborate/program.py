@@ -18,7 +18,10 @@ from dsl.elaborate.evaluate import Evaluator
 from dsl.elaborate.execute import Executor, static_frame
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.functions import FunctionCaller
+from dsl.elaborate.gradients import Gradients
 from dsl.elaborate.instantiate import Instantiator
+from dsl.elaborate.loops import Loops
+from dsl.elaborate.objectives import Objectives
 from dsl.elaborate.operators import Operators
 from dsl.elaborate.repeats import Repeater
 from dsl.elaborate.roots import Roots
@@ -29,6 +32,7 @@ from dsl.ir import Graph, Program, Value, count_parameters, count_tensors
 from dsl.loader import Unit
 from dsl.parse import parse_expression
 from dsl.source import Source, Span
+from dsl.training import Training
 from dsl.types import DType
 
 MOST_TENSORS = 2_000_000
@@ -51,6 +55,9 @@ def new_context(float_type: DType = DType.F32) -> Context:
     context.repeats = Repeater(context)
     context.functions = FunctionCaller(context)
     context.roots = Roots(context)
+    context.loops = Loops(context)
+    context.gradients = Gradients(context)
+    context.objectives = Objectives(context)
     return context
 
 
@@ -108,6 +115,40 @@ def elaborate(
     return Elaborated(Program(definition.name, entries), unique(context.warnings))
 
 
+def trainings(unit: Unit) -> dict[str, syntax.Train]:
+    """The `train` blocks of a file."""
+    return {d.name: d for d in unit.file.definitions if isinstance(d, syntax.Train)}
+
+
+@collector_paused()
+def elaborate_training(
+    unit: Unit,
+    *,
+    name: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    float_type: DType = DType.F32,
+) -> tuple[Training, tuple[Diagnostic, ...]]:
+    """The training of one `train` block of the file, the one called `name`, else the first, and what the compiler has to say about it."""
+    context = new_context(float_type)
+    definition = chosen_training(unit, name)
+    training = context.roots.training(definition, unit, _settings(context, unit, definition, settings or {}))
+    return training, unique(context.warnings)
+
+
+def chosen_training(unit: Unit, name: str | None) -> syntax.Train:
+    """The block to train; SpecError when there is none."""
+    known = trainings(unit)
+    source = unit.file.source
+    if name is not None and name not in known:
+        near = did_you_mean(name, known)
+        help = f"did you mean `{near}`?" if near else f"it has {', '.join(known) or 'none'}"
+        raise SpecError(Diagnostic("DL0218", f"{source.name} has no `train` block `{name}`", help=help), exit_code=2)
+    if not known:
+        help = "the smallest one is `train Fit()(x: float[B, 4], y: float[B, 1]) { ... minimize loss using adam(1e-3) }`"
+        raise SpecError(Diagnostic("DL0219", f"no `train` block in {source.name}", Span(source, 0, 0), help=help))
+    return known[name] if name is not None else next(iter(known.values()))
+
+
 def _warn_unused(context: Context, unit: Unit) -> None:
     """Warn of modules and functions whose name stands only where they are defined: nothing has looked into them."""
     if not any(d.kind == "model" for d in models(unit).values()):
@@ -130,6 +171,13 @@ def _others(context: Context, unit: Unit, main: syntax.Module) -> list[Diagnosti
             layer = Layer(LayerType(definition, unit), given, definition.name_span)
             for entry in definition.entries:
                 context.roots.root(layer, entry.name)
+        except SpecError as problem:
+            errors.extend(problem.diagnostics)
+    for block in trainings(unit).values():
+        if any(p.default is None for p in block.parameters):
+            continue
+        try:
+            context.roots.training(block, unit, _settings(context, unit, block, {}))
         except SpecError as problem:
             errors.extend(problem.diagnostics)
     return errors
@@ -163,7 +211,9 @@ def chosen(unit: Unit, name: str | None) -> syntax.Module:
     return known[name] if name is not None else next(iter(known.values()))
 
 
-def _settings(context: Context, unit: Unit, definition: syntax.Module, settings: Mapping[str, object]) -> dict[str, object]:
+def _settings(
+    context: Context, unit: Unit, definition: syntax.Module | syntax.Train, settings: Mapping[str, object]
+) -> dict[str, object]:
     known = {p.name: p for p in definition.parameters}
     scope = static_frame(unit, context)
     values: dict[str, object] = {}

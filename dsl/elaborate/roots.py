@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
 from dsl import syntax
+from dsl.build import Builder
 from dsl.diagnostics import did_you_mean
 from dsl.dims import Dim, Expr, symbol
 from dsl.elaborate.context import Context, error
 from dsl.elaborate.frame import Frame, no_member, snake_case, tensor
 from dsl.elaborate.instantiate import axis_names, plain_static
+from dsl.elaborate.objectives import TrainingParts
 from dsl.elaborate.signature import required_multiples
 from dsl.elaborate.values import (
     Instance,
@@ -20,7 +22,9 @@ from dsl.elaborate.values import (
     describe,
 )
 from dsl.ir import Graph, Value, count_parameters
+from dsl.loader import Unit
 from dsl.source import Span
+from dsl.training import Training
 from dsl.types import TensorType
 
 
@@ -38,11 +42,34 @@ class Roots:
                 "DL0207", f"`{definition.name}` has no entry point `{entry}`", definition.name_span, help=f"it has {names}"
             )
         frame = self.context.instantiator.new_frame(definition, found, layer.type.unit, 0)
-        for name, value in layer.hyper.items():
+        self._bind_inputs(frame, found.inputs, required_multiples(found.body), layer.hyper)
+        self.context.open.append((id(definition), definition.name, definition.name_span))
+        try:
+            self.context.instantiator.run(frame, definition, found)
+        finally:
+            self.context.open.pop()
+        return frame.graph
+
+    def training(self, definition: syntax.Train, unit: Unit, hyper: Mapping[str, object]) -> Training:
+        """What a `train` block means on its declared inputs."""
+        graph = Graph(definition.name, kind="train", span=definition.name_span)
+        frame = Frame(graph, Builder(graph, self.context.float_type), unit, training=TrainingParts())
+        self._bind_inputs(frame, definition.inputs, required_multiples(definition.body), hyper)
+        self.context.execute(frame, definition.body)
+        if frame.returned is not None:
+            raise error(
+                "DL0529", "a `train` block returns nothing", definition.name_span, help="`metric name = value` reports a value"
+            )
+        return self.context.objectives.training(frame, definition)
+
+    def _bind_inputs(
+        self, frame: Frame, inputs: Sequence[syntax.Parameter], multiples: dict[str, int], hyper: Mapping[str, object]
+    ) -> None:
+        """Bind hyper-parameters, and the declared inputs with the names of their sizes."""
+        for name, value in hyper.items():
             frame.bind(name, value)
-        multiples = required_multiples(found.body)
-        declared = [p for p in found.inputs if p.default is None]
-        for parameter in found.inputs:
+        declared = [p for p in inputs if p.default is None]
+        for parameter in inputs:
             if parameter.default is not None:
                 frame.bind(parameter.name, None)
         for parameter in declared:
@@ -54,13 +81,7 @@ class Roots:
             frame.graph.inputs[parameter.name] = Value(node.id)
             frame.bind(parameter.name, tensor(Value(node.id), type_.rank, axis_names(parameter.type, type_.rank)), parameter.span)
         frame.graph.dim_names = dict(frame.dims)
-        frame.graph.hyper = {k: plain_static(v) for k, v in layer.hyper.items()}
-        self.context.open.append((id(definition), definition.name, definition.name_span))
-        try:
-            self.context.instantiator.run(frame, definition, found)
-        finally:
-            self.context.open.pop()
-        return frame.graph
+        frame.graph.hyper = {k: plain_static(v) for k, v in hyper.items()}
 
     def _bind_symbols(self, frame: Frame, parameter: syntax.Parameter, multiples: dict[str, int]) -> None:
         if parameter.type is None or parameter.type.dims is None:

@@ -36,6 +36,13 @@ class Results:
     tensors: dict[str, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class ParameterSet:
+    """Tensors by the names that they have below a layer (`linear.weight`): `net.params`, and what is computed from it."""
+
+    tensors: dict[str, Tensor]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
     """A `fn` of a spec or of the library, with the unit whose names its body sees."""
@@ -80,13 +87,15 @@ class RepeatLayer:
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """A layer placed in a graph under a name; applying it twice shares its parameters. `graphs` are its applications so far."""
+    """A layer placed in a graph under a name; applying it twice shares its parameters. `graphs` are its applications so far; `given` are
+    the parameters that it uses instead of its own (`net with ...`)."""
 
     name: str
     layer: Layer | RepeatLayer
     span: Span
     graphs: list[Graph] = field(default_factory=list)
     used: bool = False
+    given: ParameterSet | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +113,10 @@ class Condition:
     constraints: tuple[Constraint, ...]
 
 
+class Gradient:
+    """The value of the name `grad`."""
+
+
 class Poison:
     """The value of a name whose definition was wrong: reading it adds no further message."""
 
@@ -114,13 +127,14 @@ class Training:
 
 POISON = Poison()
 TRAINING = Training()
+GRADIENT = Gradient()
 
 
 def is_static(value: object) -> bool:
     """Whether the value is known when the graph is made, without a tensor in it."""
     if isinstance(value, tuple):
         return all(is_static(v) for v in value)
-    return not isinstance(value, Tensor | Results)
+    return not isinstance(value, Tensor | Results | ParameterSet)
 
 
 def freeze(value: object) -> object:
@@ -163,6 +177,10 @@ def describe(value: object) -> str:
             return f"the dtype {value}"
         case Tensor():
             return "a tensor"
+        case ParameterSet():
+            return f"a set of {len(value.tensors)} parameters"
+        case Gradient():
+            return "the function `grad`"
         case Results():
             return "a tensor" if len(value.tensors) == 1 else f"{len(value.tensors)} tensors"
         case Function() | LayerType():
