@@ -11,13 +11,14 @@ import numpy as np
 from backends.base import Arrays, Artifact, EmitOptions, Result
 from dsl import syntax
 from dsl.diagnostics import Diagnostic
-from dsl.elaborate.program import MOST_PARAMETERS, Elaborated, elaborate, evaluate_text, run_tests
+from dsl.elaborate.program import MOST_PARAMETERS, Elaborated, elaborate, elaborate_training, evaluate_text, run_tests
 from dsl.ir import Graph, Program, Value
 from dsl.loader import Loader, Unit, syntax_of
 from dsl.lower import Compiled, lower, only_entry, weights_of
 from dsl.parse import read_source
 from dsl.source import Source
 from dsl.target import backend, require_packages
+from dsl.training import Training
 from dsl.types import DType
 from dsl.version import version
 
@@ -62,6 +63,19 @@ def elaborated(
     unit, warnings = load(spec)
     result = elaborate(unit, model=model, settings=hyper, float_type=float_type, max_parameters=max_parameters)
     return Elaborated(result.program, (*warnings, *result.warnings))
+
+
+def compile_training(
+    spec: Spec,
+    hyper: Mapping[str, object] | None = None,
+    *,
+    name: str | None = None,
+    float_type: DType = DType.F32,
+) -> tuple[Training, tuple[Diagnostic, ...]]:
+    """The `train` block of a spec, the one called `name`, else the first, with all warnings."""
+    unit, warnings = load(spec)
+    training, found = elaborate_training(unit, name=name, settings=hyper, float_type=float_type)
+    return training, (*warnings, *found)
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------------------
