@@ -5,15 +5,14 @@ It is the definition of what a program means, and the oracle that the other back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Result, Session
-from backends.reference_gradient import Slope, Tape, held_primitive, scale_of, slope
+from backends.reference_gradient import Differentiator, Watch, held_primitive, named
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import Dim, Expr, as_symbol, evaluate
@@ -22,10 +21,8 @@ from dsl.ops.card import AttributeValue, Card
 from dsl.ops.registry import CARDS
 from dsl.types import DType
 
-Watch = Callable[[Graph, Node, tuple[np.ndarray, ...]], None]
 
-
-class Interpreter:
+class Interpreter(Differentiator):
     """Runs graphs. `state` holds every parameter and buffer by full name, and changes as buffers are updated.
 
     `watch` sees every node with its results, those of blocks once a step. `doubt` is how far two estimates of a
@@ -41,13 +38,11 @@ class Interpreter:
         watch: Watch | None = None,
         exact: bool = True,
     ) -> None:
+        super().__init__(np.random.default_rng(seed))
         self.state = {name: widened(value) if exact else np.asarray(value) for name, value in state.items()}
         self.training = training
-        self.random = np.random.default_rng(seed)
         self.watch = watch
         self.updated: dict[str, np.ndarray] = {}
-        self.tapes: list[Tape] = []
-        self.doubt = 0.0
 
     def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
         """The outputs of `graph` by name. `prefix` is the path of the graph's owner, with a final dot."""
@@ -109,6 +104,8 @@ class Interpreter:
         attributes = {name: concrete(value, sizes) for name, value in node.attributes.items()}
         if card.random:
             attributes["rng"] = self.random  # type: ignore[assignment]
+        if node.op == "dropout":
+            attributes["training"] = True
         with np.errstate(all="ignore"):
             result = card.reference(*operands, **attributes)
         results = result if isinstance(result, tuple) else (result,)
@@ -127,9 +124,9 @@ class Interpreter:
                 return self._with_backward(call.graph, operands)
             others = operands[len(operands) - len(given) :]
             with self._replaced({f"{own}{name}": value for name, value in zip(given, others, strict=True)}):
-                return tuple(self.run(call.graph, _named(call.graph, operands[: len(operands) - len(given)]), own).values())
+                return tuple(self.run(call.graph, named(call.graph, operands[: len(operands) - len(given)]), own).values())
         for i in range(call.start, call.start + call.count):
-            operands[0] = next(iter(self.run(call.graph, _named(call.graph, operands), f"{own}{i}.").values()))
+            operands[0] = next(iter(self.run(call.graph, named(call.graph, operands), f"{own}{i}.").values()))
         return (operands[0],)
 
     @contextmanager
@@ -182,7 +179,7 @@ class Interpreter:
         return tuple(carries)
 
     def _block(self, call: Call, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> list[np.ndarray]:
-        return list(self.evaluate(call.graph, _named(call.graph, operands), sizes, prefix).values())
+        return list(self.evaluate(call.graph, named(call.graph, operands), sizes, prefix).values())
 
     # --- gradients ---
 
@@ -194,146 +191,10 @@ class Interpreter:
 
         return tuple(self.gradients(value, operands[:wrt]))
 
-    def gradients(self, value: Callable[[list[np.ndarray]], np.ndarray], at: list[np.ndarray]) -> list[np.ndarray]:
-        """The gradient of a scalar function with respect to each of its arguments, element by element."""
-        found = []
-        with self._around(lambda: value(at)) as again:
-            for i, x in enumerate(at):
-                scales, gradient = scale_of(x), np.zeros_like(x, dtype=np.float64)
-                for place in np.ndindex(x.shape):
-
-                    def along(t: float, i: int = i, x: np.ndarray = x, place: tuple[int, ...] = place) -> np.ndarray:
-                        moved = np.array(x)
-                        moved[place] += t
-                        return again(lambda: value([*at[:i], moved, *at[i + 1 :]]))
-
-                    gradient[place] = self._noted(slope(along, float(scales[place])))
-                found.append(gradient)
-        return found
-
-    def derivative(self, value: Callable[[float], np.ndarray], scale: float = 1.0) -> Slope:
-        """The derivative of a function of a number at 0, any shape; what gradients take as constant is as it is at 0."""
-        with self._around(lambda: value(0.0)) as again:
-            return slope(lambda t: again(lambda: value(t)), scale)
-
-    def _noted(self, found: Slope) -> np.ndarray:
-        self.doubt = max(self.doubt, found.doubt)
-        return found.value
-
-    @contextmanager
-    def _around(self, at_point: Callable[[], np.ndarray]) -> Iterator[Callable[[Callable[[], np.ndarray]], np.ndarray]]:
-        """Computes at the point, and gives what computes around it: with the same draws, and the same constants."""
-        start, tape = self._generators(), Tape()
-        self.tapes.append(tape)
-        at_point()
-        end, watch, self.watch = self._generators(), self.watch, None
-
-        def again(compute: Callable[[], np.ndarray]) -> np.ndarray:
-            tape.rewind()
-            self._set_generators(start)
-            return compute()
-
-        yield again
-        self.tapes.pop()
-        self.watch = watch
-        self._set_generators(end)
-
-    def _generators(self) -> list[Mapping[str, object]]:
-        """The states of all generators of random numbers."""
-        return [self.random.bit_generator.state]
-
-    def _set_generators(self, states: list[Mapping[str, object]]) -> None:
-        self.random.bit_generator.state = states[0]
-
-    def _held(self, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """What `compute` gave at the point of the innermost differentiation that is under way."""
-        if not self.tapes:
-            return compute()
-        tape = self.tapes[-1]
-        if tape.playing:
-            value = tape.next()
-            assert isinstance(value, np.ndarray | np.generic)
-            return np.asarray(value)
-        with self._outside():
-            computed = self._held(compute)
-        tape.values.append(computed)
-        return computed
-
-    @contextmanager
-    def _outside(self) -> Iterator[None]:
-        """Without the innermost differentiation."""
-        tape = self.tapes.pop()
-        yield
-        self.tapes.append(tape)
-
-    def _with_backward(self, graph: Graph, operands: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """A function that brings its gradient along, where it is differentiated: at the point its value, around it the line that has
-        this gradient."""
-        if not self.tapes:
-            return tuple(self.run(graph, _named(graph, operands)).values())
-        tape = self.tapes[-1]
-        if tape.playing:
-            tangent = tape.next()
-            assert isinstance(tangent, _Tangent)
-            return tangent.at(operands)
-        with self._outside():
-            results = self._with_backward(graph, operands)
-            jacobian = self._jacobian(graph, operands, results)
-        tape.values.append(_Tangent(tuple(operands), results, jacobian))
-        return results
-
-    def _jacobian(self, graph: Graph, operands: list[np.ndarray], results: tuple[np.ndarray, ...]) -> np.ndarray:
-        """The derivatives of all floating results by all floating operands, as the graph's `backward` has them."""
-        ends = list(accumulate(r.size for r in results))
-        weights = np.eye(ends[-1])
-        weights[:, : ends[-1]][:, ~np.concatenate([np.full(r.size, r.dtype.kind == "f") for r in results])] = 0.0
-        rows = [self._pulled_back(graph, operands, results, row, ends) for row in weights]
-        total = np.linspace(-1.0, 2.0, ends[-1])
-        if not np.allclose(
-            self._pulled_back(graph, operands, results, weights @ total, ends), total @ np.array(rows), 1e-9, 1e-12
-        ):
-            raise SpecError(
-                Diagnostic(
-                    "DL0814",
-                    f"the reference cannot differentiate `{graph.definition}`: its `backward` is not linear in the gradient it gets",
-                    graph.span,
-                    help="compare torch with jax alone: `dslc verify --gradients`",
-                )
-            )
-        return np.array(rows)
-
-    def _pulled_back(
-        self, graph: Graph, operands: list[np.ndarray], results: tuple[np.ndarray, ...], weights: np.ndarray, ends: list[int]
-    ) -> np.ndarray:
-        assert graph.backward is not None
-        parts = [part.reshape(r.shape) for part, r in zip(np.split(weights, ends[:-1]), results, strict=True)]
-        gradients = [part for part, r in zip(parts, results, strict=True) if r.dtype.kind == "f"]
-        found = self.run(graph.backward, _named(graph.backward, [*gradients, *operands])).values()
-        return np.concatenate([g.ravel() for g in found])
-
-
-@dataclass(frozen=True, slots=True)
-class _Tangent:
-    """The line through a point: results there, and their derivatives by the floating operands."""
-
-    operands: tuple[np.ndarray, ...]
-    results: tuple[np.ndarray, ...]
-    jacobian: np.ndarray
-
-    def at(self, operands: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-        floating = [(x, x0) for x, x0 in zip(operands, self.operands, strict=True) if x0.dtype.kind == "f"]
-        moved = np.concatenate([(x - x0).ravel() for x, x0 in floating]) @ self.jacobian.T
-        parts = np.split(moved, list(accumulate(r.size for r in self.results))[:-1])
-        return tuple(r + part.reshape(r.shape) if r.dtype.kind == "f" else r for r, part in zip(self.results, parts, strict=True))
-
 
 def _target(node: Node) -> Call:
     assert node.target is not None
     return node.target
-
-
-def _named(graph: Graph, operands: list[np.ndarray]) -> dict[str, np.ndarray]:
-    return dict(zip(graph.inputs, operands, strict=True))
 
 
 def int_of(node: Node, name: str) -> int:

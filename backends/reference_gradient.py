@@ -7,15 +7,18 @@ estimate has the gradient that it is made for, and large steps, which cancel lit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
-from dsl.diagnostics import InternalError
-from dsl.ir import Node
+from dsl.diagnostics import Diagnostic, InternalError, SpecError
+from dsl.ir import Graph, Node
 
 Compute = Callable[[list[np.ndarray]], tuple[np.ndarray, ...]]
+Watch = Callable[[Graph, Node, tuple[np.ndarray, ...]], None]
 Hold = Callable[[Callable[[], np.ndarray]], np.ndarray]
 
 STEPS = tuple(2.0**-k for k in (9, 12, 15, 18, 21))
@@ -84,6 +87,158 @@ def scale_of(x: np.ndarray) -> np.ndarray:
     """By how much each element may reasonably be moved: its own size, at least that of the tensor's elements in the mean."""
     mean = float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
     return np.asarray(np.maximum(np.abs(x), mean if np.isfinite(mean) and mean > 0 else 1.0))
+
+
+class Differentiator:
+    """The half of the interpreter that differentiates. `tapes` has one for each differentiation that is under way; `doubt` is how far two
+    estimates of a gradient were apart at most."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random = random
+        self.tapes: list[Tape] = []
+        self.doubt = 0.0
+        self.watch: Watch | None = None
+
+    def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+        """The outputs of `graph` by name. `prefix` is the path of the graph's owner, with a final dot."""
+        raise InternalError("this half of the interpreter does not run graphs")
+
+    def gradients(self, value: Callable[[list[np.ndarray]], np.ndarray], at: list[np.ndarray]) -> list[np.ndarray]:
+        """The gradient of a scalar function with respect to each of its arguments, element by element."""
+        found = []
+        with self._around(lambda: value(at)) as again:
+            for i, x in enumerate(at):
+                scales, gradient = scale_of(x), np.zeros_like(x, dtype=np.float64)
+                for place in np.ndindex(x.shape):
+
+                    def along(t: float, i: int = i, x: np.ndarray = x, place: tuple[int, ...] = place) -> np.ndarray:
+                        moved = np.array(x)
+                        moved[place] += t
+                        return again(lambda: value([*at[:i], moved, *at[i + 1 :]]))
+
+                    gradient[place] = self._noted(slope(along, float(scales[place])))
+                found.append(gradient)
+        return found
+
+    def derivative(self, value: Callable[[float], np.ndarray], scale: float = 1.0) -> Slope:
+        """The derivative of a function of a number at 0, any shape; what gradients take as constant is as it is at 0."""
+        with self._around(lambda: value(0.0)) as again:
+            return slope(lambda t: again(lambda: value(t)), scale)
+
+    def _noted(self, found: Slope) -> np.ndarray:
+        self.doubt = max(self.doubt, found.doubt)
+        return found.value
+
+    @contextmanager
+    def _around(self, at_point: Callable[[], np.ndarray]) -> Iterator[Callable[[Callable[[], np.ndarray]], np.ndarray]]:
+        """Computes at the point, and gives what computes around it: with the same draws, and the same constants."""
+        start, tape = self._generators(), Tape()
+        self.tapes.append(tape)
+        at_point()
+        end, watch, self.watch = self._generators(), self.watch, None
+
+        def again(compute: Callable[[], np.ndarray]) -> np.ndarray:
+            tape.rewind()
+            self._set_generators(start)
+            return compute()
+
+        yield again
+        self.tapes.pop()
+        self.watch = watch
+        self._set_generators(end)
+
+    def _generators(self) -> list[Mapping[str, object]]:
+        """The states of all generators of random numbers."""
+        return [self.random.bit_generator.state]
+
+    def _set_generators(self, states: list[Mapping[str, object]]) -> None:
+        self.random.bit_generator.state = states[0]
+
+    def _held(self, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `compute` gave at the point of the innermost differentiation that is under way."""
+        if not self.tapes:
+            return compute()
+        tape = self.tapes[-1]
+        if tape.playing:
+            value = tape.next()
+            assert isinstance(value, np.ndarray | np.generic)
+            return np.asarray(value)
+        with self._outside():
+            computed = self._held(compute)
+        tape.values.append(computed)
+        return computed
+
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        """Without the innermost differentiation."""
+        tape = self.tapes.pop()
+        yield
+        self.tapes.append(tape)
+
+    def _with_backward(self, graph: Graph, operands: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """A function that brings its gradient along, where it is differentiated: at the point its value, around it the line that has
+        this gradient."""
+        if not self.tapes:
+            return tuple(self.run(graph, named(graph, operands)).values())
+        tape = self.tapes[-1]
+        if tape.playing:
+            tangent = tape.next()
+            assert isinstance(tangent, _Tangent)
+            return tangent.at(operands)
+        with self._outside():
+            results = self._with_backward(graph, operands)
+            jacobian = self._jacobian(graph, operands, results)
+        tape.values.append(_Tangent(tuple(operands), results, jacobian))
+        return results
+
+    def _jacobian(self, graph: Graph, operands: list[np.ndarray], results: tuple[np.ndarray, ...]) -> np.ndarray:
+        """The derivatives of all floating results by all floating operands, as the graph's `backward` has them."""
+        ends = list(accumulate(r.size for r in results))
+        weights = np.eye(ends[-1])
+        weights[:, : ends[-1]][:, ~np.concatenate([np.full(r.size, r.dtype.kind == "f") for r in results])] = 0.0
+        rows = [self._pulled_back(graph, operands, results, row, ends) for row in weights]
+        total = np.linspace(-1.0, 2.0, ends[-1])
+        if not np.allclose(
+            self._pulled_back(graph, operands, results, weights @ total, ends), total @ np.array(rows), 1e-9, 1e-12
+        ):
+            raise SpecError(
+                Diagnostic(
+                    "DL0814",
+                    f"the reference cannot differentiate `{graph.definition}`: its `backward` is not linear in the gradient it gets",
+                    graph.span,
+                    help="compare torch with jax alone: `dslc verify --gradients`",
+                )
+            )
+        return np.array(rows)
+
+    def _pulled_back(
+        self, graph: Graph, operands: list[np.ndarray], results: tuple[np.ndarray, ...], weights: np.ndarray, ends: list[int]
+    ) -> np.ndarray:
+        assert graph.backward is not None
+        parts = [part.reshape(r.shape) for part, r in zip(np.split(weights, ends[:-1]), results, strict=True)]
+        gradients = [part for part, r in zip(parts, results, strict=True) if r.dtype.kind == "f"]
+        found = self.run(graph.backward, named(graph.backward, [*gradients, *operands])).values()
+        return np.concatenate([g.ravel() for g in found])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tangent:
+    """The line through a point: results there, and their derivatives by the floating operands."""
+
+    operands: tuple[np.ndarray, ...]
+    results: tuple[np.ndarray, ...]
+    jacobian: np.ndarray
+
+    def at(self, operands: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        floating = [(x, x0) for x, x0 in zip(operands, self.operands, strict=True) if x0.dtype.kind == "f"]
+        moved = np.concatenate([(x - x0).ravel() for x, x0 in floating]) @ self.jacobian.T
+        parts = np.split(moved, list(accumulate(r.size for r in self.results))[:-1])
+        return tuple(r + part.reshape(r.shape) if r.dtype.kind == "f" else r for r, part in zip(self.results, parts, strict=True))
+
+
+def named(graph: Graph, operands: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Operands by the names of the inputs that they are for."""
+    return dict(zip(graph.inputs, operands, strict=True))
 
 
 def held_primitive(node: Node, operands: list[np.ndarray], compute: Compute, hold: Hold) -> tuple[np.ndarray, ...]:
