@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
+from backends.jax_facts import facts_of_all
 from backends.jax_init import Branch, InitWriter
 from backends.jax_merge import Written, groups_of, known_of
-from backends.jax_module import ModuleFunction, facts_of_all, write_function
+from backends.jax_module import ModuleFunction, write_function
 from backends.jax_rows import ROWS
 from backends.python import Body
 from backends.writer import Expression, Line, Namespace, call, docstring, quoted, rendered, snake_case

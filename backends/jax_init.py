@@ -53,11 +53,9 @@ class Branch:
                 branch.order.setdefault(parent)
                 branch = branch.layers.setdefault(parent, Branch(parent))
             branch.leaves.setdefault(name, parameter)
-        for node in graph.calls():
+        for node in graph.layers():
             target = node.target
-            assert target is not None
-            if target.child is None:
-                continue
+            assert target is not None and target.child is not None
             made = Branch(target.child if target.graph.kind == "body" else target.graph.definition, target.graph.library)
             made.known = known_of(target.graph)
             self.order.setdefault(target.child)
@@ -75,7 +73,7 @@ def is_convolution(definition: str) -> bool:
 
 def runs_of(graph: Graph, child: str) -> list[tuple[int, int]]:
     """First and count of each `repeat` with that label."""
-    targets = [node.target for node in graph.calls() if node.target is not None and node.target.child == child]
+    targets = [node.target for node in graph.layers() if node.target is not None and node.target.child == child]
     return sorted({(t.start, t.count) for t in targets if t.count is not None})
 
 

@@ -333,6 +333,24 @@ def nested(like, tensors):
     return jax.tree_util.tree_map_with_path(take, like)
 
 
+def replaced(tree, tensors):
+    """The tree with other leaves, given by the names of the spec."""
+
+    def take(path, leaf):
+        names, copies = spec_names(path)
+        found = {i: tensors[name] for i, name in enumerate(names) if name in tensors}
+        if not found:
+            return leaf
+        values = [hwio(v) if is_hwio(path) else v for v in found.values()]
+        if not copies:
+            return values[0]
+        pieces = leaf.reshape(-1, *leaf.shape[copies:])
+        places = jnp.array(list(found))
+        return pieces.at[places].set(jnp.stack(values)).reshape(leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(take, tree)
+
+
 def copies(make, key, count, **numbers):
     """What `make` gives for each of `count` keys."""
     return [make(k, **numbers) for k in random.split(key, count)]

@@ -1,0 +1,162 @@
+"""What a function of a JAX program reads and calls: parameters and state by their place in the trees, keys, other functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from backends.jax_arrays import constant
+from backends.jax_facts import Facts
+from backends.jax_init import is_convolution
+from backends.jax_library import FUNCTIONS, LAYERS
+from backends.jax_rows import ROWS
+from backends.python import Body, Rows
+from backends.schedule import schedule
+from backends.writer import Expression, Namespace, call, quoted
+from dsl.ir import Graph, Node
+from dsl.ops.registry import CARDS
+from dsl.types import DType
+
+
+class File(Protocol):
+    """What functions of one file share."""
+
+    names: Namespace
+    facts: dict[int, Facts]
+
+    def function(self, graph: Graph, wanted: str) -> tuple[str, tuple[str, ...]]: ...
+    def copied(self, function: str) -> str: ...
+    def dtype(self, dtype: DType) -> str: ...
+    def table(self, value: np.ndarray, dtype: DType, name: str, taken: Namespace) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """How a block sees the function around it: the graph whose layers it applies, the variables of the key and the keys it draws by."""
+
+    owner: Graph
+    key: str
+    keys: str
+
+
+class Calls:
+    """Parameters, state, keys and calls in one function. That of a block is `inside` another, and changes no state."""
+
+    name = "jax"
+    rows: Rows = ROWS
+    repeats: frozenset[str] = frozenset()
+
+    def __init__(self, file: File, graph: Graph, inside: Inside | None = None) -> None:
+        self.file = file
+        self.graph = graph
+        self.within = inside or Inside(graph, "key", "keys")
+        self.changes_state = inside is None
+        self.own = file.facts[id(graph)]
+        modes = schedule(graph).modes
+        drawing = [n.id for n in graph if modes.get(n.id) and self._draws(n)]
+        self._keys = {node_id: i for i, node_id in enumerate(drawing)}
+        self._split: dict[int, str] = {}
+        self.replaced: dict[int, str] = {}
+
+    @property
+    def draws(self) -> int:
+        """How many keys the function needs."""
+        return len(self._keys)
+
+    def facts(self, graph: Graph) -> Facts:
+        return self.file.facts[id(graph)]
+
+    def _draws(self, node: Node) -> bool:
+        if node.target is not None:
+            return self.facts(node.target.graph).key
+        return node.op in CARDS and CARDS[node.op].random
+
+    # --- what rows ask for ---
+
+    def training(self, body: Body) -> Expression:
+        return Expression("training")
+
+    def key(self, node: Node) -> Expression:
+        return Expression(self.within.key if len(self._keys) == 1 else f"{self.within.keys}[{self._keys[node.id]}]")
+
+    def dtype(self, dtype: DType) -> str:
+        return self.file.dtype(dtype)
+
+    def copied(self, function: str) -> str:
+        return self.file.copied(function)
+
+    def table(self, body: Body, value: np.ndarray, dtype: DType, name: str) -> Expression:
+        return Expression(self.file.table(value, dtype, name, body.names))
+
+    def owned(self, body: Body, node: Node) -> Expression:
+        *parents, name = str(node.attributes["path"]).split(".")
+        place = "".join(["params" if node.op == "param" else "state", *(f"[{quoted(p)}]" for p in parents)])
+        if name == "weight" and parents and owner_is_convolution(self.within.owner, parents):
+            return call("jnp.moveaxis", f'{place}["weight.hwio"]', "(-1, -2)", "(0, 1)")
+        return Expression(f"{place}[{quoted(name)}]")
+
+    def constant(self, body: Body, node: Node) -> Expression:
+        return constant(body, node, [])
+
+    # --- calls ---
+
+    def call(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
+        target = node.target
+        assert target is not None
+        callee = target.graph
+        if target.child is None and callee.library and callee.definition in FUNCTIONS:
+            spelled = FUNCTIONS[callee.definition](body, callee, operands)
+            if spelled is not None:
+                return spelled
+        place = f"[{quoted(target.child)}]" if target.child is not None else ""
+        operands = operands[: len(callee.inputs)]
+        return self._applied(body, node, operands, place, self.key(node).text if self._draws(node) else None)
+
+    def _applied(self, body: Body, node: Node, operands: list[Expression], place: str, key: str | None) -> Expression:
+        """The call of the function of a graph, on what it owns at `place` in the trees."""
+        assert node.target is not None
+        callee = node.target.graph
+        facts = self.facts(callee)
+        owned = [self.replaced.get(node.id, f"params{place}")] if facts.params else []
+        owned += [f"state{place}"] if facts.state else []
+        return self._named(body, callee, owned, operands, key, node.target.child)
+
+    def _named(
+        self, body: Body, callee: Graph, owned: list[str], operands: list[Expression], key: str | None, child: str | None
+    ) -> Expression:
+        facts = self.facts(callee)
+        if callee.kind == "module" and callee.library and callee.definition in LAYERS:
+            given = [Expression(text) for text in owned]
+            return LAYERS[callee.definition](body, callee, given if facts.params else [Expression("{}"), *given], operands)
+        name, keywords = self.file.function(callee, child if callee.kind == "body" and child is not None else callee.definition)
+        return call(name, *owned, *operands, *(["training"] if facts.training else []), *([key] if key else []), *keywords)
+
+    def state_of(self, node: Node) -> str:
+        """Where the new state of a layer goes."""
+        assert node.target is not None
+        if not self.changes_state:
+            return "_"
+        return f"state[{quoted(str(node.target.child))}]" if node.target.child is not None else "state"
+
+    # --- buffers ---
+
+    def update(self, body: Body, path: str, value: Expression) -> None:
+        *parents, name = path.split(".")
+        place = "state"
+        for parent in parents:
+            place += f"[{quoted(parent)}]"
+            body.statement(f"{place} = dict({place})")
+        body.statement(f"{place}[{quoted(name)}] = ", value)
+
+
+def owner_is_convolution(graph: Graph, parents: list[str]) -> bool:
+    """Whether the layer at that path keeps its weight as [*kernel, in, out]."""
+    found = graph
+    for parent in parents:
+        callee = next((n.target.graph for n in found.layers() if n.target is not None and n.target.child == parent), None)
+        if callee is None:
+            return False
+        found = callee
+    return found.library and is_convolution(found.definition)
