@@ -230,6 +230,33 @@ INITIALIZERS: dict[str, Group] = {
     ]),
 }  # fmt: skip
 
+RULE = "step * step + 1, abs(lr)"
+TRAINING: dict[str, Group] = {
+    "rules": ("p: float[N], g: float[N], m: float[N], n: float[N], step: float[], lr: float[]", [
+        f"sgd(p, g, m, {RULE})", f"sgd(p, g, m, {RULE}, momentum=0.9, nesterov=true, weight_decay=0.1)",
+        f"sgd(p, g, m, {RULE}, momentum=0.9, dampening=0.1)", "sgd(p, g, m, step, 0.1)",
+        f"adagrad(p, g, m * m, {RULE}, lr_decay=0.1, weight_decay=0.1, eps=0.01)",
+        f"rmsprop(p, g, m * m, n, m, {RULE}, eps=0.01)",
+        f"rmsprop(p, g, m * m + n * n, n, m, {RULE}, eps=0.01, centered=true, momentum=0.5)",
+        f"adadelta(p, g, m * m, n * n, {RULE}, weight_decay=0.1)",
+        f"adam(p, g, m, n * n, {RULE}, eps=0.01)", f"adam(p, g, m, n * n, {RULE}, betas=[0.5, 0.9], weight_decay=0.1)",
+        f"adamw(p, g, m, n * n, {RULE}, eps=0.01)", f"nadam(p, g, m, n * n, sigmoid(n), {RULE}, eps=0.01)",
+        f"adamax(p, g, m, abs(n) + 0.1, {RULE})", f"lion(p, g, m, {RULE}, weight_decay=0.1)",
+    ]),
+    "rates": ("x: float[N]", [
+        "constant_rate(step, 0.1)", "step_decay(step, 0.1, 4)", "multistep_decay(step, 0.1, [4, 9])",
+        "exponential_decay(step, 0.1, 0.9)", "cosine_decay(step, 0.1, 8, end=0.01)", "linear_decay(step, 0.1, 8)",
+        "polynomial_decay(step, 0.1, 8, power=2)", "one_cycle(step, 0.1, 12)", "linear_warmup(step, 0.1, 8)",
+        "warmup_cosine(step, 0.1, 3, 8)", "warmup_linear(step, 0.1, 3, 8)", "cosine_restarts(step, 0.1, 5)",
+        "cosine_restarts(step, 0.1, 3, growth=2)", "inverse_sqrt(step, 0.1, 4)",
+    ]),
+}  # fmt: skip
+TRAINING["rules"] = (TRAINING["rules"][0], [f"stack({e}, over=0)" for e in TRAINING["rules"][1]])
+TRAINING["rates"] = (
+    TRAINING["rates"][0],
+    [e.replace("(step", "(0.25 + cast(arange(12), float) + 0 * mean(x)") for e in TRAINING["rates"][1]],
+)
+
 FILES: dict[str, dict[str, Group]] = {
     "activation": ACTIVATIONS,
     "attention": ATTENTION,
@@ -240,7 +267,9 @@ FILES: dict[str, dict[str, Group]] = {
     "loss": LOSS,
     "mlp": {"linear": LINEAR["linear"]},
     "norm": NORM,
+    "optimizer": {"rules": TRAINING["rules"]},
     "pool": POOL,
+    "schedule": {"rates": TRAINING["rates"]},
 }
 GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
 

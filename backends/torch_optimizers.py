@@ -1,0 +1,37 @@
+"""Which update rules of the library torch.optim has, and how they are spelled there.
+
+A rule is here only if torch computes the same formula, up to rounding, for all settings for which a text is given; tests run both. What
+has no text is written out by the emitter. `{parameters}` and `{rate}` stand for the parameters and the learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dsl.ir import StaticValue
+
+Settings = Mapping[str, StaticValue]
+
+CLASSES = {
+    "sgd": "SGD",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSprop",
+    "adadelta": "Adadelta",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "nadam": "NAdam",
+    "adamax": "Adamax",
+}
+"""The class in torch.optim for each rule; its arguments have the names of the rule's settings."""
+
+SAID_EVEN_IF_ZERO = {"adamw": "weight_decay"}
+"""Settings whose default in torch is not zero, so that zero has to be written."""
+
+
+def spelled(rule: str, settings: Settings) -> str | None:
+    """The optimiser of torch for a rule of the library with all its settings but `lr`; None where torch has another formula or none."""
+    if rule not in CLASSES or settings.get("centered"):  # torch takes the root of a variance that rounding may make negative
+        return None
+    said = {n: v for n, v in settings.items() if v or SAID_EVEN_IF_ZERO.get(rule) == n or n == "eps"}
+    arguments = ", ".join(["{parameters}", "lr={rate}", *(f"{name}={value!r}" for name, value in said.items())])
+    return f"torch.optim.{CLASSES[rule]}({arguments})"
