@@ -182,6 +182,14 @@ CODES: dict[str, Code] = {
         "a hyper-parameter without a value",
         "A hyper-parameter that has no default needs `--set NAME=VALUE`.",
     ),
+    "DL0218": Code(
+        "no such train block",
+        "The command names a `train` block that the file does not have. The message lists those that it has.",
+    ),
+    "DL0219": Code(
+        "a file without a train block",
+        "`dslc train` runs a `train` block: inputs, layers, a loss, and `minimize loss using adam(1e-3)`.",
+    ),
     "DL0301": Code(
         "shapes do not match",
         "An operation was applied to tensors whose sizes cannot be combined. Sizes are compared as algebra: two sizes are equal only when "
@@ -227,6 +235,12 @@ CODES: dict[str, Code] = {
     "DL0311": Code(
         "an update changes the type",
         "The new value of a buffer has to have the shape and the element type that the buffer was declared with.",
+    ),
+    "DL0312": Code(
+        "a carry changes its type",
+        "What a `scan` or a `while` carries from step to step keeps its shape and its element type, so that any "
+        "number of steps has a type. The message shows both types. Start from a tensor of the type that a step "
+        "makes, such as `zeros(B, hidden)`.",
     ),
     "DL0401": Code(
         "an argument of the wrong kind",
@@ -426,6 +440,66 @@ CODES: dict[str, Code] = {
         "an assertion on values that are not known",
         "In a `test` a type such as `float[2, 7]` stands for an input of that shape and has no values, and parameters have none either. "
         "Assert its shape, or compute with numbers written out: `assert all(relu([-1.0, 2.0]) == [0.0, 2.0])`.",
+    ),
+    "DL0525": Code(
+        "a loop without a result",
+        "A `scan` hands out what it carries and what it emits, a `while` what it carries. One without either computes nothing.",
+    ),
+    "DL0526": Code(
+        "what a scan goes over",
+        "A `scan` takes slices of tensors along a dimension, `scan x_t in x over T`, or counts, `scan i in "
+        "range(n)`. Lists that are known when the graph is made are for `for`.",
+    ),
+    "DL0527": Code(
+        "`emit` out of place",
+        "`emit` stands in the body of a `scan`, and gives one slice of the stacked result in each step, in training"
+        " and in inference alike.",
+    ),
+    "DL0528": Code(
+        "sets of parameters",
+        "`net.params` are the trained parameters of a layer by name. Arithmetic and functions apply to each of "
+        "them; two sets go together when they have the same names. `layer fast = net with SET` applies the layer on"
+        " them.",
+    ),
+    "DL0529": Code(
+        "something of a train block outside of one",
+        "`minimize`, `metric`, `copy of` and `ema of` belong to a `train` block: a model says what is computed, not"
+        " how it is learned. A `train` block returns nothing; `metric name = value` reports a value.",
+    ),
+    "DL0530": Code(
+        "what can be differentiated",
+        "`grad(y, x)` takes a floating scalar and floating tensors, the parameters of a layer, or a list of these. "
+        "Integers and truth values have no gradient.",
+    ),
+    "DL0531": Code(
+        "a gradient that is always zero",
+        "The scalar does not depend on what it is differentiated by, or only through something without a gradient. "
+        "That is hardly ever meant, so it is an error rather than a zero.",
+    ),
+    "DL0532": Code(
+        "no gradient passes here",
+        "A draw from a Bernoulli or a categorical distribution has no gradient with respect to what it is drawn "
+        "from, and a `while` none at all (how often it runs is known only then; JAX has no reverse mode for it). "
+        "Stop the gradient with `stop_gradient`, use a straight-through or a score-function estimator, or a `scan`.",
+    ),
+    "DL0533": Code(
+        "a loss is a scalar",
+        "Losses, metrics and learning rates are floating scalars. Reduce with `mean` or `sum`; cast integers.",
+    ),
+    "DL0534": Code(
+        "which parameters an objective changes",
+        "`over` takes layers, parameters or name patterns (`*` within one part of a name, `**` across parts). Each "
+        "of them means at least one parameter, none is meant twice, by one objective or by two, and the loss "
+        "depends on them.",
+    ),
+    "DL0535": Code(
+        "what an optimiser is",
+        "An optimiser is a function `fn rule(p, g, STATE..., step, lr = ..., SETTINGS...)` that returns the new "
+        "parameter and the new state, in order. In use its arguments begin with `lr`.",
+    ),
+    "DL0536": Code(
+        "a train block that minimises nothing",
+        "A `train` block has at least one `minimize LOSS using OPTIMIZER`.",
     ),
     "DL0601": Code(
         "nested too deep",
@@ -690,5 +764,14 @@ CODES: dict[str, Code] = {
         "Modules and functions are checked on the sizes that they are used with. Nothing in this file uses this one, so "
         "nothing has looked into it beyond its syntax. A file that only offers definitions to others has no `model` and "
         "gets no such warning.",
+    ),
+    "DL1006": Code(
+        "parameters in no objective",
+        "No objective of the block changes these parameters: they keep their initial values. Add them with `over`, "
+        "or stop here if that is meant, as for a frozen backbone.",
+    ),
+    "DL1007": Code(
+        "parameters that a loss does not depend on",
+        "These parameters are named by `over`, and the loss has no gradient with respect to them: they stay as they are.",
     ),
 }
