@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dsl.build import Builder
@@ -88,13 +88,13 @@ def _captured_name(node: Node, number: int) -> str:
 
 def block_call(graph: Graph) -> Call:
     """The target of a node that has `graph` as its block."""
-    return Call(graph, None, dict(sorted(_symbols(graph).items())))
+    return Call(graph, None, dict(sorted(symbols_of_nodes(graph).items())))
 
 
-def _symbols(graph: Graph) -> Mapping[str, Dim]:
-    """The symbolic dimensions in a block, each as itself."""
+def symbols_of_nodes(nodes: Iterable[Node]) -> Mapping[str, Dim]:
+    """The symbolic dimensions that nodes of a graph have in their types and attributes, each as itself."""
     found: dict[str, Dim] = {}
-    for node in graph:
+    for node in nodes:
         sizes = [d for t in node.types for d in t.shape]
         sizes += [d for value in node.attributes.values() for d in _sizes(value)]
         if node.target is not None:

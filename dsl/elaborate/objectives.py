@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dsl import syntax
@@ -12,6 +12,7 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.differentiable import obstacles, reached
 from dsl.dims import symbol
 from dsl.elaborate.arguments import function_signature
+from dsl.elaborate.blocks import symbols_of_nodes
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.frame import Frame, tensor
 from dsl.elaborate.instantiate import Callee, plain_static
@@ -450,13 +451,28 @@ def entry_graph(graph: Graph, name: str, outputs: Mapping[str, Value], given: Ma
         result.inputs[wanted] = value
     result.outputs, result.updates = dict(outputs), {}
     needed = {i for value in outputs.values() for i in result.ancestors(value)}
-    result.remove([n for n in graph if n.id not in needed])
+    needed |= {value.node for value in _binding(result, needed)}
+    result.remove([n for n in list(result) if n.id not in needed])
     result.inputs = {n: v for n, v in result.inputs.items() if v.node in needed}
     applied = {n.target.child for n in result.layers() if n.target is not None}
     result.children = {n: None for n in result.children if n in applied}
     read = {str(n.attributes["path"]) for n in _nodes(result) if n.op in ("param", "buffer")}
     result.parameters = {n: p for n, p in result.parameters.items() if n in read}
     return result
+
+
+def _binding(graph: Graph, needed: Container[int]) -> list[Value]:
+    """The inputs that are needed for nothing but a size that they bind."""
+    nodes = [n for n in graph if n.id in needed]
+    known = {str(d) for n in nodes if n.op == "input" for d in n.type.shape}
+    found: list[Value] = []
+    for name in symbols_of_nodes(nodes):
+        if name not in known:
+            binding = next((v for v in graph.inputs.values() if name in map(str, graph.type(v).shape)), None)
+            if binding is not None:
+                known |= {str(d) for d in graph.type(binding).shape}
+                found.append(binding)
+    return found
 
 
 def _nodes(graph: Graph) -> Iterator[Node]:
