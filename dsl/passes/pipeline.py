@@ -17,7 +17,7 @@ from dsl.passes.fold_constants import fold_constants
 from dsl.passes.merge_equal import merge_equal
 from dsl.passes.prune import prune
 from dsl.passes.simplify import simplify
-from dsl.passes.specialize import specialize
+from dsl.passes.specialize import specialize, without_backward
 
 Weights = Mapping[str, np.ndarray]
 After = Callable[[str, Program], None]
@@ -62,7 +62,7 @@ def optimize(
         differs = False
         if name == "specialize":
             if not training:
-                program = specialize(program, training=False)
+                program = without_backward(specialize(program, training=False))
         elif name == "fold_batch_norm":
             if not training and weights is not None:
                 program, weights, differs = fold_batch_norm(program, weights)

@@ -14,6 +14,19 @@ def specialize(program: Program, *, training: bool) -> Program:
     return rewrite_every_graph(program, lambda graph: specialize_graph(graph, training=training))[0]
 
 
+def without_backward(program: Program) -> Program:
+    """The program for a target that does not differentiate: functions without the gradients that the spec gives for them."""
+    return rewrite_every_graph(program, _without_backward)[0]
+
+
+def _without_backward(graph: Graph) -> tuple[Graph, bool]:
+    if graph.backward is None:
+        return graph, False
+    result = graph.copy()
+    result.backward = None
+    return result, True
+
+
 def specialize_graph(graph: Graph, *, training: bool) -> tuple[Graph, bool]:
     mode_nodes = [n for n in graph if n.op == "if_training" or (n.op == "dropout" and not training)]
     if not mode_nodes and (training or not graph.updates):
