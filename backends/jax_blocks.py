@@ -15,9 +15,8 @@ from backends.jax_repeats import Repeats
 from backends.jax_spelling import array
 from backends.python import Body
 from backends.writer import Expression, Line, Namespace, call, fits, identifier, method, sequence
-from dsl.dims import Dim, Expr
 from dsl.ir import Graph, Node, Value
-from dsl.ops.sizes import int_tuple
+from dsl.ops.sizes import dim, int_tuple
 
 OWNED = ("params", "state", "training", "key", "keys")
 
@@ -42,8 +41,8 @@ class Blocks(Repeats):
         carry = self._received(inner, names, "carry", inputs[counted : counted + carries], [])
         taken = self._received(inner, names, "xs", inputs[:counted] + inputs[counted + carries :], keys)
         step = body.let_name("step")
-        self._define(body, inner, f"def {step}({carry}, {taken}):", lambda xs: _parts(xs, carries))
-        count = dim(node, "count")
+        self._define(body, inner, f"{step}({carry}, {taken})", lambda xs: _parts(xs, carries))
+        count = dim(node.attributes["count"], "count")
         over = [call("jnp.arange", body.dim(count))] if counted else []
         over += [_in_front(x, axis) for x, axis in zip(self._arrays(body, node, carries, own), axes, strict=True)]
         length = None if over else body.dim(count)
@@ -69,8 +68,8 @@ class Blocks(Repeats):
         if key:
             inner.statement(f"{key} = ", Expression(self._if_key(node, f"random.fold_in({self.key(node)}, {count})")))
         step = body.let_name("step")
-        self._define(body, inner, f"def {step}({carry}):", lambda xs: _next(xs, count))
-        limit = body.dim(dim(node, "limit"))
+        self._define(body, inner, f"{step}({carry})", lambda xs: _next(xs, count))
+        limit = body.dim(dim(node.attributes["limit"], "limit"))
         going = f"lambda {carry}: {carry}[0] & ({carry}[1] < {limit})"
         start, *first = self._arrays(body, node, 0, 1 + carries)
         looped = call("lax.while_loop", going, step, sequence([start, "0", *first]))
@@ -87,7 +86,7 @@ class Blocks(Repeats):
         inner = self._inside(body, node, names, variables, captured, Inside(self.within.owner, key, keys))
         (output,) = block.outputs
         function = body.let_name(output)
-        self._define(body, inner, f"def {function}({', '.join(variables.values())}):", lambda xs: xs[0].text)
+        self._define(body, inner, f"{function}({', '.join(variables.values())})", lambda xs: xs[0].text)
         argnums = f", argnums={tuple(range(wrt))}" if wrt > 1 else ""
         reads = tuple(read for v in node.inputs for read in body.expressions[v].reads)
         found = call(f"jax.grad({function}{argnums})", *self._arrays(body, node, 0, wrt))
@@ -148,7 +147,7 @@ class Blocks(Repeats):
             split = "random.split" if dialect.own.always else self.copied("split_key")
             inner.statement(f"{dialect.within.keys} = ", call(split, dialect.within.key, str(dialect.draws)))
         inner.write(lambda b: _return(b, form))
-        body.lines += [Line(body.indent, ""), Line(body.indent, head), *inner.lines, Line(body.indent, "")]
+        body.lines += [Line(body.indent, "def ", Expression(head), ":"), *inner.lines]
 
     # --- operands and results ---
 
@@ -188,12 +187,6 @@ def size_variables(body: Body) -> set[str]:
 def integer(node: Node, name: str) -> int:
     value = node.attributes[name]
     assert isinstance(value, int)
-    return value
-
-
-def dim(node: Node, name: str) -> Dim:
-    value = node.attributes[name]
-    assert isinstance(value, int | Expr)
     return value
 
 
