@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends.python import Body, Rows, scalar
+from backends.base import Unsupported
+from backends.python import Body, Rows, refused, scalar
 from backends.schedule import buffers_read
 from backends.torch_blocks import gradient, scan_loop, while_loop
 from backends.torch_layers import native_function
 from backends.torch_names import MODULE_ATTRIBUTES, child_text, is_plain, owned_text
 from backends.torch_rows import REPEATS, ROWS
 from backends.torch_tensors import DTYPES, placed, tensor
-from backends.torch_units import Segment, Unit
+from backends.torch_units import Segment, Unit, draws
 from backends.writer import (
     Expression,
     Line,
@@ -22,6 +23,8 @@ from backends.writer import (
     fits,
     method,
     number_text,
+    quoted,
+    sequence,
     singular,
 )
 from dsl.diagnostics import InternalError
@@ -100,21 +103,51 @@ class TorchDialect:
         if isinstance(child, list):
             raise InternalError(f"{target.child} is repeated and applied at once")
         operands = self._tensors(body, node, operands)
-        return call(_applied(child_text(target.child), child, target.graph), *operands)
+        stream = generator(target.graph)
+        given = node.attributes.get("given")
+        if isinstance(given, tuple):
+            return self._with_given(body, node, child, operands, [str(name) for name in given])
+        return call(_applied(child_text(target.child), child, target.graph), *operands, generator=stream)
+
+    def _with_given(self, body: Body, node: Node, child: Unit, operands: list[Expression], given: list[str]) -> Expression:
+        """`torch.func.functional_call(self.net, {"linear.weight": weight}, (x,))`."""
+        target = node.target
+        assert target is not None and target.child is not None
+        layer = child_text(target.child)
+        if _applied(layer, child, target.graph) != layer:
+            raise refused(self.name, node, Unsupported("only the entry point `forward` can be applied with other parameters"))
+        count = len(operands) - len(given)
+        values = [x.text for x in operands[count:]]
+        pairs = [f"{quoted(name)}: {value}" for name, value in zip(given, values, strict=True)]
+        stream = generator(target.graph)
+        streams = [f'{{"generator": {stream}}}'] if stream else []
+        parameters = f"{{{', '.join(pairs)}}}"
+        made = call("torch.func.functional_call", layer, parameters, sequence(operands[:count]), *streams)
+        if fits(Line(body.indent, " " * (len(body.hint(Value(node.id))) + 3), Expression(made.text))):
+            return made
+        name = body.let_name("parameters")
+        body.lines += [Line(body.indent, f"{name} = {{"), *(Line(body.indent + 1, f"{pair},") for pair in pairs)]
+        body.lines.append(Line(body.indent, "}"))
+        return call("torch.func.functional_call", layer, name, sequence(operands[:count]), *streams)
 
     def _tensors(self, body: Body, node: Node, operands: list[Expression]) -> list[Expression]:
         return [tensor(body, x, body.graph.type(v)) for x, v in zip(operands, node.inputs, strict=True)]
 
     def _function(self, body: Body, node: Node, callee: Graph, operands: list[Expression]) -> Expression:
-        spelled = native_function(callee)
         operands = self._tensors(body, node, operands)
-        if spelled is not None:
+        unit = self.unit.functions.get(id(callee))
+        if unit is None:
+            spelled = native_function(callee)
+            assert spelled is not None
             return spelled(body, operands)
-        definition = self.unit.functions[id(callee)].definition
+        definition = unit.definition
         assert definition is not None
+        if callee.backward is not None:  # an autograd.Function takes no keywords
+            rest = [self.training(body)] if definition.needs_training else []
+            return call(f"{definition.name}.apply", *operands, *rest, *filter(None, [generator(callee)]))
         given = {p: body.static(node.attributes[f"argument {p}"]) for p in definition.parameters}
         mode = {"training": self.training(body)} if definition.needs_training else {}
-        return call(definition.name, *operands, **given, **mode)
+        return call(definition.name, *operands, **given, **mode, generator=generator(callee))
 
     def repeat(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
         """A loop over the copies."""
@@ -128,8 +161,9 @@ class TorchDialect:
         segment = next(s for s in segments if s.start == target.start and s.count == target.count)
         item = body.loop_name(singular(target.child))
         body.statement(f"for {item} in {_part(child_text(target.child), segments, segment)}:")
+        layer = _applied(item, segment.unit, target.graph)
         with body.block():
-            body.statement(f"{variable} = ", call(_applied(item, segment.unit, target.graph), variable, *rest), read=False)
+            body.statement(f"{variable} = ", call(layer, variable, *rest, generator=generator(target.graph)), read=False)
         for x in rest:
             body.consume(x)
         return Expression(variable)
@@ -162,6 +196,11 @@ class TorchDialect:
             if not body.is_fresh(source):
                 value = replace(method(method(value, "detach"), "clone"), reads=value.reads)
             body.statement(f"{target} = ", value)
+
+
+def generator(graph: Graph) -> str | None:
+    """The argument for the stream of random numbers, where the graph draws any."""
+    return "generator" if draws(graph) else None
 
 
 def _updated_in_place(graph: Graph) -> frozenset[str]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from backends.python import Body
 from backends.python_sizes import Placeholder
 from backends.torch_dialect import TorchBody, TorchDialect, table_lines
+from backends.torch_functions import Written, autograd_function, finish, function, returned, signature
 from backends.torch_init import InitCall
 from backends.torch_layers import REQUIRED, Setting
 from backends.torch_names import child_text, is_plain, method_name, owned_text
-from backends.torch_tensors import DTYPES, tensor
-from backends.torch_units import Construction, Definition, Owned, Plan, Unit, plan_of
+from backends.torch_tensors import DTYPES
+from backends.torch_units import Construction, Definition, Owned, Plan, Unit, draws, plan_of
 from backends.torch_varying import Varying, varying
 from backends.writer import (
     Expression,
@@ -34,21 +35,6 @@ from backends.writer import (
 from dsl.dims import Dim
 from dsl.ir import Constraint, Graph, StaticValue
 from dsl.types import DType
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The lines of a class or function without its first, and what they ask for."""
-
-    lines: tuple[Line, ...]
-    parameters: tuple[str, ...]
-    methods: tuple[str, ...]
-    needs_training: bool
-
-    def text(self) -> tuple[object, ...]:
-        """What must be the same for two units to share a class."""
-        plain = tuple((line.indent, line.prefix, line.expression and line.expression.text, line.suffix) for line in self.lines)
-        return plain, self.parameters, self.methods
 
 
 def define(units: Sequence[Unit], names: Namespace, root: Unit) -> list[tuple[Definition, tuple[Line, ...]]]:
@@ -76,7 +62,8 @@ def _merged(written: Sequence[Written]) -> tuple[Line, ...]:
 
 def _name(unit: Unit, names: Namespace) -> str:
     graph = unit.graph
-    base = snake_case(graph.definition) if unit.is_function else camel_case(graph.definition)
+    plain = unit.is_function and graph.backward is None
+    base = snake_case(graph.definition) if plain else camel_case(graph.definition)
     base = name = identifier(base or "Body")
     count = 2
     while name in names:
@@ -88,58 +75,21 @@ def _name(unit: Unit, names: Namespace) -> str:
 def _assembled(unit: Unit, definition: Definition, lines: tuple[Line, ...], numbers: Varying) -> tuple[Line, ...]:
     if not unit.is_function:
         return (Line(0, f"class {definition.name}(nn.Module):"), *lines)
+    if unit.graph.backward is not None:
+        return (Line(0, f"class {definition.name}(torch.autograd.Function):"), *lines)
     kinds = {name: type(values[0]).__name__ for name, values in numbers.values.items()}
     variables = [line.prefix for line in lines[: len(unit.graph.inputs)]]
     given = [f"{v}: Tensor" for v in variables] + [f"{p}: {kinds[p]}" for p in definition.parameters]
     given += ["training: bool"] if definition.needs_training else []
-    return (*signature(0, definition.name, given, _returned(unit.graph)), *lines[len(unit.graph.inputs) :])
+    given += ["generator: torch.Generator | None"] if draws(unit.graph) else []
+    return (*signature(0, definition.name, given, returned(unit.graph)), *lines[len(unit.graph.inputs) :])
 
 
 def write(plan: Plan, numbers: Varying, names: Namespace, root: Unit) -> Written:
     """The text of one unit."""
-    return _function(plan, numbers, names) if plan.unit.is_function else _ClassWriter(plan, numbers, names, root).write()
-
-
-def signature(indent: int, name: str, given: Sequence[str], result: str) -> list[Line]:
-    """`def name(given) -> result:`."""
-    return [Line(indent, "def ", call(name, *given), f" -> {result}:")]
-
-
-def _returned(graph: Graph) -> str:
-    count = len(graph.outputs)
-    return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
-
-
-def _finish(body: Body) -> None:
-    """The return statement."""
-    results = {}
-    for name, value in body.graph.outputs.items():
-        results[name] = replace(tensor(body, body.results[name], body.graph.type(value)), reads=body.results[name].reads)
-    texts = [r.text for r in results.values()]
-    line = Line(body.indent, "return ", next(iter(results.values())) if len(texts) == 1 else Expression(", ".join(texts)))
-    if not fits(line):
-        for name, value in body.graph.outputs.items():
-            if not results[name].simple:
-                results[name] = body.assign(value, results[name])
-        texts = [r.text for r in results.values()]
-        line = Line(body.indent, "return ", Expression(", ".join(texts)))
-    if not fits(line):
-        body.lines += [Line(body.indent, "return ("), *(Line(body.indent + 1, f"{t},") for t in texts), Line(body.indent, ")")]
-        return
-    body.lines.append(line)
-
-
-def _function(plan: Plan, numbers: Varying, names: Namespace) -> Written:
-    (graph,) = plan.written()
-    dialect = TorchDialect(plan.unit, "training")
-    scope = Namespace(("training",), names)
-    parameters = {name: scope.new(name) for name in numbers.values}
-    arguments = {name: scope.new(name) for name in graph.inputs}
-    body = TorchBody(graph, dialect, scope, arguments, placeholder=lambda name: parameters[name]).write(_finish)
-    lines = [Line(1, v) for v in arguments.values()]
-    lines += [*docstring(graph.doc, 1), *body.lines]
-    used = tuple(name for name in numbers.values if name in body.placeholders)
-    return Written(tuple(lines), used, (), dialect.mode_used)
+    if plan.unit.graph.backward is not None:
+        return autograd_function(plan.unit, names)
+    return function(plan, numbers, names) if plan.unit.is_function else _ClassWriter(plan, numbers, names, root).write()
 
 
 # --- classes --------------------------------------------------------------------------------------------------------------------
@@ -183,15 +133,16 @@ class _ClassWriter:
         return name
 
     def _method(self, graph: Graph) -> list[Line]:
-        scope = Namespace(("self", "training"), self.names)
+        scope = Namespace(("self", "training", *(["generator"] if draws(graph) else [])), self.names)
         arguments = {name: scope.new(name) for name in graph.inputs}
         body = TorchBody(graph, self.dialect, scope, arguments, indent=2, placeholder="self.{}".format)
         if self.unit is self.root:
             body.preamble += _checks(body, graph.constraints)
-        body.write(_finish)
+        body.write(finish)
         self.kept |= body.placeholders
         given = ["self", *(f"{v}: Tensor" for v in arguments.values())]
-        return [*signature(1, method_name(graph.entry), given, _returned(graph)), *body.lines]
+        given += ["generator: torch.Generator | None = None"] if draws(graph) else []
+        return [*signature(1, method_name(graph.entry), given, returned(graph)), *body.lines]
 
     # --- the constructor ---
 

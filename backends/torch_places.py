@@ -137,11 +137,8 @@ def _sizes(body: Body, shape: tuple[Dim, ...]) -> list[Expression]:
 def _drawn(name: str) -> Emit:
     def row(body: Body, node: Node, xs: Operands) -> Expression:
         shape, dtype = dim_tuple(node.attributes, "shape"), dtype_of(node.attributes)
-        same = like(body, dtype, shape)
-        if same is not None:
-            return call(f"torch.{name}_like", same)
         sizes = _sizes(body, shape) or [Expression("()")]
-        return call(f"torch.{name}", *sizes, dtype=dtype_text(body, dtype), device=placed(body))
+        return call(f"torch.{name}", *sizes, generator="generator", dtype=dtype_text(body, dtype), device=placed(body))
 
     return row
 
@@ -149,7 +146,7 @@ def _drawn(name: str) -> Emit:
 def _categorical(body: Body, node: Node, xs: Operands) -> Expression:
     """The largest of the logits plus Gumbel noise, which is minus the logarithm of exponential noise."""
     (x,) = tensors(body, node, xs)
-    noise = f"torch.empty_like({x}).exponential_().log()"
+    noise = f"torch.empty_like({x}).exponential_(generator=generator).log()"
     return method(binary(x, "-", Expression(noise)), "argmax", dim="-1")
 
 
@@ -159,7 +156,7 @@ def _dropout(body: Body, node: Node, xs: Operands) -> Expression:
 
 
 def _bernoulli(body: Body, node: Node, xs: Operands) -> Expression:
-    return call("torch.bernoulli", *tensors(body, node, xs))
+    return call("torch.bernoulli", *tensors(body, node, xs), generator="generator")
 
 
 PLACE_ROWS: Rows = {

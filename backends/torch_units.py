@@ -20,7 +20,7 @@ from backends.writer import identifier
 from dsl.diagnostics import InternalError
 from dsl.dims import Dim, Expr, substitute, symbol, symbols_of
 from dsl.ir import Graph, Node, StaticValue
-from dsl.ops.card import AttributeValue
+from dsl.ops.card import Attributes, AttributeValue
 from dsl.types import TensorType
 
 STRUCTURAL = frozenset({"order", "over", "axes", "keepdims", "p", "correction", "carries", "emit_axes", "wrt"})
@@ -77,33 +77,43 @@ class Definition:
 # --- the tree -------------------------------------------------------------------------------------------------------------------
 
 
+ONCE = frozenset({"attention", "hard_sigmoid", "RNN", "LSTM", "GRU"})
+"""What PyTorch has in a form that cannot be differentiated twice (on every device): spelled out under a `grad`."""
+
+
 class Tree:
     """All units of a program, each once."""
 
     def __init__(self, roots: Sequence[Graph]) -> None:
         self._known: dict[tuple[int, ...], Unit] = {}
+        callees = {id(graph): graph for root in roots for graph in root.callees()}.values()
+        blocks = [n.target.graph for graph in callees for n in graph.calls() if n.op == "grad" and n.target is not None]
+        self._under_grad = {id(graph) for block in blocks for graph in block.callees()}
         self.root = self.unit(tuple(dict.fromkeys(roots)))
 
     def unit(self, graphs: tuple[Graph, ...]) -> Unit:
         """The unit to which these graphs are applied."""
         key = tuple(map(id, graphs))
         if key not in self._known:
-            unit = Unit(graphs, native=_common_native(graphs))
+            unit = Unit(graphs, native=None if self._spelled_out(graphs[0]) else _common_native(graphs))
             self._known[key] = unit
             if unit.native is None:
                 self._explore(unit)
         return self._known[key]
 
+    def _spelled_out(self, graph: Graph) -> bool:
+        return id(graph) in self._under_grad and graph.definition in ONCE
+
     def _explore(self, unit: Unit) -> None:
         single: dict[str, dict[Graph, None]] = {}
         repeated: dict[str, dict[tuple[int, int], dict[Graph, None]]] = {}
-        for graph in unit.graphs:
+        for graph in (*unit.graphs, *(g.backward for g in unit.graphs if g.backward is not None)):
             for node in every_node(graph):
                 call = node.target
                 if call is None or call.graph.kind == "block":
                     continue
                 if call.child is None:
-                    if native_function(call.graph) is None:
+                    if self._spelled_out(call.graph) or native_function(call.graph) is None:
                         unit.functions[id(call.graph)] = self.unit((call.graph,))
                 elif call.count is None:
                     single.setdefault(call.child, {})[call.graph] = None
@@ -132,6 +142,15 @@ def _common_native(graphs: tuple[Graph, ...]) -> Native | None:
         return None
     starts = [[init_call(p, scheme_of(graph)) for p in graph.parameters.values()] for graph in graphs]
     return natives[0] if all(start == starts[0] for start in starts) else None
+
+
+DRAWS = frozenset({"randn", "rand", "bernoulli", "categorical"})
+"""What draws from a generator; dropout has none in PyTorch, and follows `torch.manual_seed`."""
+
+
+def draws(graph: Graph) -> bool:
+    """Whether the graph, or what it calls, takes a generator."""
+    return any(node.op in DRAWS for callee in graph.callees() for node in callee)
 
 
 def every_node(graph: Graph) -> Iterator[Node]:
@@ -283,7 +302,11 @@ def _with_attributes(graph: Graph, attributes: Iterator[dict[str, AttributeValue
 
 
 def structure(unit: Unit) -> Hashable:
-    """What units of one class have in common: all but the numbers."""
+    """What units of one class have in common: all but the numbers. A function with a gradient of its own has them, too."""
+    backward = unit.graph.backward
+    if backward is not None:
+        own = [_shape(g, [n.attributes for n in every_node(g)], unit) for g in (unit.graph, backward)]
+        return "autograd", *own
     plan = plan_of(unit, lambda value, name: 0 if isinstance(value, int) else 0.5)
     return (
         tuple(_shape(g, a, unit) for g, a in zip(plan.graphs, plan.attributes, strict=True)),
@@ -302,7 +325,7 @@ def _made(made: Construction) -> Hashable:
     )
 
 
-def _shape(graph: Graph, attributes: Sequence[dict[str, AttributeValue]], unit: Unit) -> Hashable:
+def _shape(graph: Graph, attributes: Sequence[Attributes], unit: Unit) -> Hashable:
     symbols: dict[str, Dim] = {}
     for value in graph.inputs.values():
         for size in graph.type(value).shape:
