@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dsl.diagnostics import Diagnostic, Label, SpecError
+from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
 from dsl.source import Span
 from dsl.syntax import (
     Argument,
@@ -255,6 +255,7 @@ class TreeBuilder:
         clauses = dict(c[2:-1])
         pattern, source = c[1]
         options, carries = clauses.get("options", ()), clauses.get("carries", ())
+        check_loop(carries, options)
         return Scan(pattern, source, clauses.get("over"), options, carries, _between(c[-1]), _over(c[0], c[-1][-1]))
 
     def scan_head(self, c: Children) -> tuple[Pattern, Expr]:
@@ -271,6 +272,7 @@ class TreeBuilder:
 
     def while_(self, c: Children) -> While:
         clauses = dict(c[2:-1])
+        check_loop(clauses["carries"])
         return While(c[1], clauses["carries"], clauses["limit"], _between(c[-1]), _over(c[0], c[-1][-1]))
 
     def limit(self, c: Children) -> Clause:
@@ -511,6 +513,28 @@ def check_entries(entries: tuple[Entry, ...]) -> None:
             raise SpecError(
                 Diagnostic("DL0113", f"the entry point `{entry.name}` stands twice", entry.name_span, labels=(label,))
             )
+
+
+SCAN_OPTIONS = ("reverse", "length")
+
+
+def check_loop(carries: tuple[Carry, ...], options: tuple[Argument, ...] = ()) -> None:
+    """A loop carries different names, and each option of a scan is known and stands once."""
+    for option in options:
+        if option.name not in SCAN_OPTIONS:
+            near = did_you_mean(str(option.name), SCAN_OPTIONS)
+            fix = f"did you mean `{near}`?" if near else "the options are `reverse=true` and `length=lengths`"
+            raise SpecError(Diagnostic("DL0203", f"a scan has no option `{option.name}`", option.span, help=fix))
+    _once([(str(option.name), option.span) for option in options])
+    _once([(carry.name, carry.span) for carry in carries])
+
+
+def _once(named: list[tuple[str, Span]]) -> None:
+    first: dict[str, Span] = {}
+    for name, span in named:
+        if name in first:
+            raise SpecError(Diagnostic("DL0206", f"`{name}` stands twice", span, labels=(Label(first[name], "first here"),)))
+        first[name] = span
 
 
 def no_entry(kind: str, name: str, span: Span, has_parameters: bool) -> Diagnostic:

@@ -11,10 +11,13 @@ from dsl.syntax import (
     BLANK_LINE,
     Assert,
     Assign,
+    Backward,
     Call,
+    Carry,
     Comments,
     Const,
     Definition,
+    Emit,
     Entry,
     Expr,
     File,
@@ -26,6 +29,8 @@ from dsl.syntax import (
     ListExpr,
     Literal,
     Member,
+    Metric,
+    Minimize,
     Module,
     Name,
     Output,
@@ -33,13 +38,17 @@ from dsl.syntax import (
     Pipe,
     Require,
     Return,
+    Rule,
+    Scan,
     Stage,
     Statement,
     TensorDecl,
     Test,
+    Train,
     TupleExpr,
     TypeExpr,
     Update,
+    While,
 )
 
 Lines = list[str]
@@ -125,7 +134,12 @@ def _value(expr: Expr, *, flow: bool = False) -> str:
     """An expression; numbers, `true`, `false` and lists of them are values of YAML as well."""
     if isinstance(expr, ListExpr) and expr.items and all(_is_number(item) for item in expr.items):
         return print_expression(expr)
-    return _scalar(print_value(expr), flow=flow, bare=isinstance(expr, Literal))
+    return _scalar(print_expression(expr), flow=flow, bare=isinstance(expr, Literal))
+
+
+def _open_value(expr: Expr) -> str:
+    """What may stand after `=`, where several values need no brackets."""
+    return _scalar(print_value(expr)) if isinstance(expr, TupleExpr) else _value(expr)
 
 
 def _is_number(expr: Expr) -> bool:
@@ -142,15 +156,27 @@ def _definition(node: Definition) -> Lines:
             return _module(node)
         case Function():
             lines = [f"fn: {_scalar(node.name)}", *_parameters("params", node.parameters)]
-            if node.short and len(node.body) == 1 and isinstance(node.body[0], Return):
-                return [*lines, f"value: {_returned(node.body[0])}"]
-            return [*lines, *_list("graph", node.body, closing)]
+            if node.backward is None:
+                return [*lines, *_function_body(node, closing)]
+            lines += _function_body(node, ())
+            names = ", ".join([_scalar(name, flow=True) for name in node.backward.names])
+            return [*lines, "backward:", *_indented([f"of: [{names}]", *_function_body(node.backward, closing)])]
         case Const():
-            return [f"const: {_scalar(node.name)}", f"value: {_value(node.value)}"]
+            return [f"const: {_scalar(node.name)}", f"value: {_open_value(node.value)}"]
         case Import():
             return _import(node)
+        case Train():
+            lines = [f"train: {_scalar(node.name)}", *_parameters("params", node.parameters)]
+            inputs = _parameters("inputs", node.inputs) or ["inputs: {}"]
+            return [*lines, *inputs, *_list("graph", node.body, closing)]
         case Test():
             return [f"test: {_scalar(node.title)}", *_list("graph", node.body, closing)]
+
+
+def _function_body(node: Function | Backward, closing: Sequence[str]) -> Lines:
+    if node.short and len(node.body) == 1 and isinstance(node.body[0], Return):
+        return [f"value: {_returned(node.body[0])}"]
+    return _list("graph", node.body, closing)
 
 
 def _module(node: Module) -> Lines:
@@ -211,11 +237,12 @@ def _statement(node: Statement) -> Lines:
     closing = node.comments.closing
     match node:
         case Assign():
-            return [f"{_scalar(print_pattern(node.pattern))}: {_layer_node(node) or _value(node.value)}"]
+            return [f"{_scalar(print_pattern(node.pattern))}: {_layer_node(node) or _open_value(node.value)}"]
         case LayerDecl():
             return [f"layer: {_flow([(_scalar(node.name, flow=True), _value(node.value, flow=True))])}"]
-        case Update():
-            return [f"update: {_flow([(_scalar(node.name, flow=True), _value(node.value, flow=True))])}"]
+        case Update() | Emit() | Metric():
+            word = type(node).__name__.lower()
+            return [f"{word}: {_flow([(_scalar(node.name, flow=True), _value(node.value, flow=True))])}"]
         case TensorDecl():
             pairs = [("type", _scalar(print_type(node.type), flow=True))]
             if node.initial is not None:
@@ -230,9 +257,53 @@ def _statement(node: Statement) -> Lines:
         case For():
             head = f"{print_pattern(node.pattern)} in {print_expression(node.iterable)}"
             return [f"for: {_scalar(head)}", *_list("do", node.body, closing)]
+        case Scan():
+            lines = [f"scan: {_scalar(f'{print_pattern(node.pattern)} in {print_value(node.source)}')}"]
+            if node.over is not None:
+                lines.append(f"over: {_value(node.over)}")
+            lines += [f"{option.name}: {_value(option.value)}" for option in node.options]
+            return [*lines, *_carried(node.carries), *_list("do", node.body, closing)]
+        case While():
+            lines = [f"while: {_value(node.condition)}", *_carried(node.carries), f"limit: {_value(node.limit)}"]
+            return [*lines, *_list("do", node.body, closing)]
+        case Minimize():
+            return _minimize(node)
         case If():
             lines = [f"if: {_value(node.condition)}", *_list("then", node.body, () if node.orelse else closing)]
             return [*lines, *_list("else", node.orelse, closing)] if node.orelse else lines
+
+
+def _carried(carries: Sequence[Carry]) -> Lines:
+    if len(carries) < 3:
+        flow = _flow([(_scalar(carry.name, flow=True), _value(carry.value, flow=True)) for carry in carries])
+        return [f"carry: {flow}"] if carries else []
+    return ["carry:", *[f"  {_scalar(carry.name)}: {_value(carry.value)}" for carry in carries]]
+
+
+def _minimize(node: Minimize) -> Lines:
+    named = None if node.name is None else _flow([(_scalar(node.name, flow=True), _value(node.loss, flow=True))])
+    lines = [f"minimize: {named or _value(node.loss)}"]
+    if node.over:
+        lines.append(f"over: {_one_or_more(node.over)}")
+    if len(node.rules) == 1 and not node.rules[0].patterns:
+        lines.append(f"using: {_value(node.rules[0].optimizer)}")
+    else:
+        lines += ["using:", *[f"  - {_rule(rule)}" for rule in node.rules]]
+    if node.clip is not None:
+        lines.append(f"{'clip' if node.clip_kind == 'norm' else 'clip_value'}: {_value(node.clip)}")
+    return lines if node.every is None else [*lines, f"every: {_value(node.every)}"]
+
+
+def _rule(rule: Rule) -> str:
+    if not rule.patterns:
+        return _value(rule.optimizer)
+    return _flow([("rule", _value(rule.optimizer, flow=True)), ("for", _one_or_more(rule.patterns, flow=True))])
+
+
+def _one_or_more(items: Sequence[Expr], *, flow: bool = False) -> str:
+    """One expression, or a list of several; one that is a list itself is in quotes."""
+    texts = [_scalar(print_expression(item), flow=flow or len(items) > 1) for item in items]
+    return texts[0] if len(items) == 1 else f"[{', '.join(texts)}]"
 
 
 def _layer_node(node: Assign) -> str | None:
@@ -256,4 +327,4 @@ def _layer_node(node: Assign) -> str | None:
 
 def _returned(node: Return) -> str:
     """The scalar of one value or several."""
-    return _value(node.values[0] if len(node.values) == 1 else TupleExpr(node.values))
+    return _open_value(node.values[0] if len(node.values) == 1 else TupleExpr(node.values))

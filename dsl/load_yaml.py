@@ -6,74 +6,50 @@ grammar; grammar/spec.schema.json describes the keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from dsl import yaml_expressions as read
 from dsl.build_tree import check_hyper_parameters, check_inputs, no_entry
 from dsl.depth import too_deep
-from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.diagnostics import Diagnostic, SpecError
 from dsl.parse import collector_paused
 from dsl.read_source import refuse_characters
 from dsl.source import Source, Span
 from dsl.syntax import (
-    BLANK_LINE,
     NO_COMMENTS,
-    Assert,
-    Assign,
-    Call,
+    Backward,
     Comments,
     Const,
     Definition,
     Entry,
-    Expr,
     File,
     For,
     Function,
     If,
     Import,
-    LayerDecl,
     Module,
     Name,
     Output,
     Parameter,
-    Pipe,
-    Require,
     Return,
-    Stage,
+    Scan,
     Statement,
-    TensorDecl,
     Test,
-    TupleExpr,
-    TypeExpr,
-    Update,
+    Train,
+    While,
 )
 from dsl.yaml_nodes import YamlList, YamlMapping, YamlNode, YamlScalar, read_nodes
+from dsl.yaml_statements import StatementLoader, comments_of
 
 DEFINITION_KEYS = {
     "model": {"model", "params", "inputs", "outputs", "graph", "entries"},
     "module": {"module", "params", "inputs", "outputs", "graph", "entries"},
-    "fn": {"fn", "params", "value", "graph"},
+    "fn": {"fn", "params", "value", "graph", "backward"},
     "const": {"const", "value"},
     "from": {"from", "import"},
     "import": {"import", "as"},
+    "train": {"train", "params", "inputs", "graph"},
     "test": {"test", "graph"},
 }
 """The keys of each kind of definition; the first names the kind."""
-
-STATEMENT_KEYS = {
-    "if": {"if", "then", "else"},
-    "for": {"for", "do"},
-    "require": {"require", "message"},
-    "assert": {"assert", "message"},
-    "return": {"return"},
-    "layer": {"layer"},
-    "param": {"param"},
-    "buffer": {"buffer"},
-    "update": {"update"},
-}
-
-_T = TypeVar("_T")
 
 
 def load_yaml(source: Source) -> File:
@@ -102,36 +78,7 @@ def _load(source: Source) -> File:
     return File(definitions, source)
 
 
-class _Loader:
-    def __init__(self) -> None:
-        self.errors: list[Diagnostic] = []
-
-    def each(self, nodes: tuple[YamlNode, ...], make: Callable[[YamlNode], _T]) -> tuple[_T, ...]:
-        """Make each node; what is wrong with one does not hide what is wrong with the next."""
-        made: list[_T] = []
-        for node in nodes:
-            try:
-                made.append(make(node))
-            except SpecError as error:
-                self.errors.extend(error.diagnostics)
-        return tuple(made)
-
-    def known_keys(self, node: YamlMapping, known: set[str]) -> None:
-        for key, _ in node.pairs:
-            if key.text not in known:
-                near = did_you_mean(key.text, known)
-                fix = f"did you mean `{near}`?" if near else f"the keys here are {', '.join(f'`{k}`' for k in sorted(known))}"
-                raise SpecError(Diagnostic("DL0906", f"unknown key `{key.text}`", key.span, help=fix))
-
-    def needed(self, node: YamlMapping, key: str) -> YamlNode:
-        found = node.get(key)
-        if found is None:
-            first = node.pairs[0][0].span if node.pairs else node.span
-            raise SpecError(Diagnostic("DL0906", f"the key `{key}` is missing", first))
-        return found
-
-    # --- definitions
-
+class _Loader(StatementLoader):
     def definition(self, node: YamlNode) -> Definition:
         top = read.mapping(node, "a definition")
         kind = next((kind for kind in DEFINITION_KEYS if top.get(kind) is not None), None)
@@ -141,7 +88,7 @@ class _Loader:
             raise SpecError(Diagnostic("DL0906", f"a definition has one of the keys {kinds}", span))
         self.known_keys(top, DEFINITION_KEYS[kind])
         head = read.word(self.needed(top, kind), "a name")
-        comments = _comments(top)
+        comments = comments_of(top)
         match kind:
             case "model" | "module":
                 return self.module(kind, head, top, comments)
@@ -149,6 +96,8 @@ class _Loader:
                 return self.function(head, top, comments)
             case "const":
                 return Const(read.name(head), read.value(self.needed(top, "value")), head.span, top.span, comments)
+            case "train":
+                return self.train(head, top, comments)
             case "test":
                 return Test(head.text, self.statements(self.needed(top, "graph")), top.span, comments)
             case "from":
@@ -179,7 +128,7 @@ class _Loader:
         for key, node in read.mapping(listed, "entry points").pairs:
             inner = read.mapping(node, "an entry point")
             self.known_keys(inner, {"inputs", "outputs", "graph"})
-            entries.append(self.entry(read.name(key), key.span, inner, _comments(inner, key)))
+            entries.append(self.entry(read.name(key), key.span, inner, comments_of(inner, key)))
         graph = top.get("graph")
         body = () if graph is None else self.statements(graph)
         return Module(kind, name, parameters, body, tuple(entries), False, head.span, top.span, comments)
@@ -224,107 +173,38 @@ class _Loader:
     def function(self, head: YamlScalar, top: YamlMapping, comments: Comments) -> Function:
         params = top.get("params")
         parameters = () if params is None else self.parameters(params)
-        name = read.name(head)
-        value = top.get("value")
+        body, short = self.function_body(top)
+        gradient = top.get("backward")
+        backward = None if gradient is None else self.backward(read.mapping(gradient, "the gradient of the function"))
+        return Function(read.name(head), parameters, body, short, backward, head.span, top.span, comments)
+
+    def function_body(self, node: YamlMapping) -> tuple[tuple[Statement, ...], bool]:
+        """The statements, and whether they are one expression."""
+        value = node.get("value")
         if value is None:
-            body = self.statements(self.needed(top, "graph"))
-            return Function(name, parameters, body, False, None, head.span, top.span, comments)
-        body = (Return(read.values(value), value.span),)
-        return Function(name, parameters, body, True, None, head.span, top.span, comments)
+            return self.statements(self.needed(node, "graph")), False
+        return (Return(read.values(value), value.span),), True
 
-    # --- statements
+    def backward(self, node: YamlMapping) -> Backward:
+        self.known_keys(node, {"of", "value", "graph"})
+        names = self.needed(node, "of")
+        words = names.items if isinstance(names, YamlList) else (names,)
+        body, short = self.function_body(node)
+        return Backward(tuple([read.name(read.word(word, "a name")) for word in words]), body, short, node.span)
 
-    def statements(self, node: YamlNode) -> tuple[Statement, ...]:
-        return self.each(read.items(node, "statements"), self.statement)
-
-    def statement(self, node: YamlNode) -> Statement:
-        top = read.mapping(node, "a statement")
-        if not top.pairs:
-            raise SpecError(Diagnostic("DL0906", "an empty statement", top.span))
-        key, value = top.pairs[0]
-        kind = next((kind for kind in STATEMENT_KEYS if top.get(kind) is not None), None)
-        comments = _comments(top)
-        if kind is None:
-            if len(top.pairs) > 1:
-                fix = "begin each with `-`"
-                raise SpecError(Diagnostic("DL0906", "one statement a list item", top.pairs[1][0].span, help=fix))
-            return self.assign(key, value, top.span, comments)
-        self.known_keys(top, STATEMENT_KEYS[kind])
-        return self.special(kind, self.needed(top, kind), top, comments)
-
-    def special(self, kind: str, value: YamlNode, top: YamlMapping, comments: Comments) -> Statement:
-        span = top.span
-        match kind:
-            case "return":
-                return Return(read.values(value), span, comments)
-            case "require" | "assert":
-                message = top.get("message")
-                text = None if message is None else read.expression(message)
-                return (Require if kind == "require" else Assert)(read.expression(value), text, span, comments)
-            case "if":
-                orelse = top.get("else")
-                otherwise = () if orelse is None else self.statements(orelse)
-                return If(read.expression(value), self.statements(self.needed(top, "then")), otherwise, span, comments)
-            case "for":
-                pattern, iterable = read.for_head(read.word(value, "`name in expression`"))
-                return For(pattern, iterable, self.statements(self.needed(top, "do")), span, comments)
-            case _:
-                return self.declaration(kind, value, span, comments)
-
-    def declaration(self, kind: str, node: YamlNode, span: Span, comments: Comments) -> Statement:
-        named = read.mapping(node, "the name and what it is")
-        if len(named.pairs) != 1:
-            raise SpecError(Diagnostic("DL0906", f"one `{kind}` a list item", named.span))
-        key, value = named.pairs[0]
-        name = read.name(key)
-        if kind == "layer":
-            return LayerDecl(name, read.expression(value), key.span, span, comments)
-        if kind == "update":
-            return Update(name, read.expression(value), key.span, span, comments)
-        type_, initial = self.tensor(value)
-        return TensorDecl(kind, name, type_, initial, key.span, span, comments)
-
-    def tensor(self, node: YamlNode) -> tuple[TypeExpr, Expr | None]:
-        if not isinstance(node, YamlMapping):
-            return read.type_(node), None
-        self.known_keys(node, {"type", "init"})
-        initial = node.get("init")
-        return read.type_(self.needed(node, "type")), None if initial is None else read.expression(initial)
-
-    def assign(self, key: YamlScalar, node: YamlNode, span: Span, comments: Comments) -> Assign:
-        pattern = read.pattern(key)
-        if not isinstance(node, YamlMapping):
-            return Assign(pattern, read.value(node), span, comments)
-        layer = read.expression(self.needed(node, "layer"))
-        source = self.source(self.needed(node, "of"))
-        arguments = tuple([read.argument(name, value) for name, value in node.pairs if name.text not in ("layer", "of")])
-        target = Call(layer, arguments, node.span) if arguments else layer
-        label = pattern.id if isinstance(pattern, Name) else None
-        return Assign(pattern, Pipe(source, (Stage(target, label, node.span),), node.span), span, comments)
-
-    def source(self, node: YamlNode) -> Expr:
-        """What a node is applied to: one expression, or a list of them."""
-        if isinstance(node, YamlList):
-            return TupleExpr(tuple([read.expression(item) for item in node.items]), node.span)
-        return read.expression(node)
+    def train(self, head: YamlScalar, top: YamlMapping, comments: Comments) -> Train:
+        params = top.get("params")
+        parameters = () if params is None else self.parameters(params)
+        check_hyper_parameters(parameters)
+        inputs = check_inputs(self.parameters(self.needed(top, "inputs")))
+        body = self.statements(self.needed(top, "graph"))
+        return Train(read.name(head), parameters, inputs, body, head.span, top.span, comments)
 
 
 def _returns(body: tuple[Statement, ...]) -> bool:
     return any(
         isinstance(s, Return)
         or (isinstance(s, If) and (_returns(s.body) or _returns(s.orelse)))
-        or (isinstance(s, For) and _returns(s.body))
+        or (isinstance(s, For | Scan | While) and _returns(s.body))
         for s in body
     )
-
-
-def _comments(node: YamlMapping, key: YamlScalar | None = None) -> Comments:
-    """The comment lines above a statement or definition, and the one at the end of a line that is all of it."""
-    span = node.span if key is None else key.span
-    leading = tuple(BLANK_LINE if not line else line[1:] for line in read.lines_above(span))
-    last = node.pairs[-1][1] if node.pairs else node
-    trailing = None
-    if last.span.line == span.line:
-        rest = span.source.line(span.line)[span.source.position(last.span.end)[1] - 1 :].lstrip(" \t}]")
-        trailing = rest[1:].rstrip() if rest.startswith("#") else None
-    return Comments(leading, trailing) if leading or trailing is not None else NO_COMMENTS

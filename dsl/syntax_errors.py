@@ -36,6 +36,7 @@ _AFTER = {
 _SPELLING = {
     "COMMA": ",", "COLON": ":", "EQUAL": "=", "LPAR": "(", "RPAR": ")", "LSQB": "[", "RSQB": "]", "LBRACE": "{", "RBRACE": "}",
     "_REPEAT_OPEN": "{", "ARROW": "->", "IN": "in", "ELSE": "else", "IMPORT": "import", "DOT": ".", "AS": "as", "IF": "if",
+    "CARRY": "carry", "LIMIT": "limit", "OVER": "over", "USING": "using", "EVERY": "every", "DECAY": "decay", "WITH": "with",
 }  # fmt: skip
 
 
@@ -141,7 +142,23 @@ def _in_pipeline(words: list[Token], place: int) -> bool:
 
 # --- what would fit -----------------------------------------------------------------------------------------------------------------
 
-_SPELLED = ("LBRACE", "_REPEAT_OPEN", "IMPORT", "EQUAL", "COLON", "IN", "ELSE", "LPAR", "COMMA", "ARROW")
+_SPELLED = (
+    "CARRY",
+    "LIMIT",
+    "USING",
+    "EVERY",
+    "DECAY",
+    "LBRACE",
+    "_REPEAT_OPEN",
+    "IMPORT",
+    "EQUAL",
+    "COLON",
+    "IN",
+    "ELSE",
+    "LPAR",
+    "COMMA",
+    "ARROW",
+)
 
 
 def _sentence(before: Token | None, expected: set[str]) -> str:

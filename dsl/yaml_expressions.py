@@ -11,7 +11,7 @@ from dsl.parse import parse_piece
 from dsl.source import Source, Span
 from dsl.syntax import Argument, Expr, ImportedName, ListExpr, Name, Parameter, Pattern, TupleExpr, TypeExpr
 from dsl.tokens import tokenize_piece
-from dsl.words import KEYWORDS
+from dsl.words import KEYWORDS, LAYER_CLAUSES, NO_CLAUSES
 from dsl.yaml_nodes import YamlList, YamlMapping, YamlNode, YamlScalar
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -115,16 +115,30 @@ def for_head(scalar: YamlScalar) -> tuple[Pattern, Expr]:
     return cast(tuple[Pattern, Expr], _piece("for_head", scalar))
 
 
+def scan_head(scalar: YamlScalar) -> tuple[Pattern, Expr]:
+    """`x_t, m_t in x, mask`"""
+    return cast(tuple[Pattern, Expr], _piece("scan_head", scalar))
+
+
+def layer(node: YamlNode) -> Expr:
+    """What a layer is declared to be: an expression, `copy of q every 500`, or `net with PARAMETERS`."""
+    return (
+        expression(node)
+        if isinstance(node, YamlList)
+        else cast(Expr, _piece("layer_value", word(node, "a layer"), LAYER_CLAUSES))
+    )
+
+
 def argument(key: YamlScalar, node: YamlNode) -> Argument:
     """One attribute of a node that is written out as a mapping."""
     return Argument(expression(node), name(key), Span(key.span.source, key.span.start, node.span.end))
 
 
-def _piece(rule: str, scalar: YamlScalar) -> object:
+def _piece(rule: str, scalar: YamlScalar, clauses: frozenset[str] = NO_CLAUSES) -> object:
     refuse_ambiguous(scalar)
     text = Source(scalar.span.source.name, scalar.text)
     try:
-        tokens = tokenize_piece(text, scalar.text)
+        tokens = tokenize_piece(text, scalar.text, clauses=clauses)
     except SpecError as error:
         raise _relocated(error, text, scalar) from None
     if tokens.errors:

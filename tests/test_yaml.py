@@ -10,11 +10,12 @@ import yaml
 
 from dsl.diagnostics import SpecError, render
 from dsl.dump_yaml import dump_yaml
-from dsl.load_yaml import DEFINITION_KEYS, STATEMENT_KEYS, load_yaml
+from dsl.load_yaml import DEFINITION_KEYS, load_yaml
 from dsl.parse import parse
 from dsl.printer import print_file
 from dsl.source import Source
 from dsl.syntax import Assign, File, Module
+from dsl.yaml_statements import STATEMENT_KEYS
 
 ROOT = Path(__file__).parents[1]
 SPECS = sorted([*ROOT.glob("dsl/lib/*.dl"), *ROOT.glob("specs/**/*.dl")])
@@ -73,9 +74,60 @@ module Two(hidden: int, act: fn = relu, sizes: list = [1, 2], no: bool = false) 
   def inverse(y: float[B]) { return y }
 }
 
+fn sign_through(x) = sign(x)
+  backward(g) = where(abs(x) <= 1, g, 0.0)
+
+fn product(a, b) {
+  return a * b, a
+} backward(g, h) {
+  return g * b + h, g * a
+}
+
+module Loops(hidden: int)(x: float[B, T, D], mask: bool[B, T]) {
+  scan x_t, m_t in x, mask over T reverse=true length=n carry h = zeros(B, hidden), c = (h, h), e = 1 {
+    scan i in range(n) {
+      emit h = h
+    }
+  }
+  while not done and n < 3 carry n = 0 limit 2 * n {
+    n = n + 1
+  }
+  while = 3
+  return h
+}
+
+train Both(steps: int = 3)(x: float[B]) {
+  layer target = copy of q every 500
+  layer slow = ema of net decay 0.999
+  layer fast = net with net.params - rate * grad(loss, net.params)
+  minimize loss using adam(1e-3)
+  minimize d = mean(loss, over=0) over D, lm."**.weight" using adam(2e-4, betas=[0.5, 0.999]) clip 1.0 every 2
+  minimize loss over "**" using adam(1e-3) for "**.bias", sgd(rate) for ["a, b", lm."c: d"], sgd(2) clip_value 0.5
+  metric perplexity = exp(loss)
+}
+
 test "it's: odd" {
   assert Two(3)(x: float[2, 7]).y.shape == [2, 7]
 }
+"""
+
+TRAINING = """\
+train: Pretrain
+inputs: {tokens: "int[B, T]"}
+graph:
+  - layer: {lm: "GPT2(vocab=256)"}
+  - layer: {slow: ema of lm decay 0.99}
+  - minimize: {loss: "cross_entropy(lm(tokens), tokens)"}
+    over: [lm."**.weight", lm."**.bias"]
+    using:
+      - {rule: sgd(0.1), for: '"**.bias"'}
+      - adamw(3e-4)
+    clip: 1.0
+  - scan: t in tokens
+    over: T
+    carry: {h: 0}
+    do: [{emit: {hs: h}}]
+  - metric: {perplexity: exp(loss)}
 """
 
 
@@ -90,6 +142,18 @@ def test_the_example_is_the_same_model_as_its_dl_form() -> None:
           h = conv1 -> tanh -> avg_pool2d(2) -> Conv2d(16, kernel=5) -> tanh -> avg_pool2d(2) -> flatten
           logits = h -> Linear(120) -> tanh -> Linear(84) -> tanh -> Linear(classes)
           return logits
+        }""")
+
+
+def test_a_training_is_the_same_as_its_dl_form() -> None:
+    assert load_yaml(Source("train.yaml", TRAINING)) == dl("""
+        train Pretrain()(tokens: int[B, T]) {
+          layer lm = GPT2(vocab=256)
+          layer slow = ema of lm decay 0.99
+          minimize loss = cross_entropy(lm(tokens), tokens) over lm."**.weight", lm."**.bias"
+            using sgd(0.1) for "**.bias", adamw(3e-4) clip 1.0
+          scan t in tokens over T carry h = 0 { emit hs = h }
+          metric perplexity = exp(loss)
         }""")
 
 
@@ -175,13 +239,20 @@ LAUGHS = "a0: &a0 [1]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] 
         (F + "valeu: x", "DL0906", "3:1", "unknown key `valeu`"),
         (F, "DL0906", "1:1", "the key `graph` is missing"),
         ("name: x", "DL0906", "1:1",
-         "a definition has one of the keys `model`, `module`, `fn`, `const`, `from`, `import`, `test`"),
+         "a definition has one of the keys `model`, `module`, `fn`, `const`, `from`, `import`, `train`, `test`"),
         ("- fn: f", "DL0907", "1:1", "expected a definition, a mapping, found a list"),
         ("just words", "DL0907", "1:1", "expected a definition, a mapping, found `just words`"),
         ("? [a]\n: b", "DL0907", "1:3", "a key is a word, not a mapping or a list"),
         (F + "graph: x", "DL0907", "3:8", "expected statements, a list, found `x`"),
         (F + "graph:\n  - a: b\n    c: d", "DL0906", "5:5", "one statement a list item"),
         (F + "graph:\n  - layer for: b", "DL0101", "4:5", "expected a name"),
+        (F + "graph:\n  - scan: x\n    do: []", "DL0102", "4:12", "expected `in` after `x`"),
+        (F + "graph:\n  - scan: t in x", "DL0906", "4:5", "the key `do` is missing"),
+        (F + "graph:\n  - {while: x, carry: {a: 1}, do: []}", "DL0906", "4:6", "the key `limit` is missing"),
+        (F + "graph:\n  - {minimize: x, using: [], over: y}", "DL0101", "4:26", "expected an optimizer"),
+        (F + "graph:\n  - {minimize: x, using: a, clip: 1, clip_value: 1}", "DL0906", "4:50",
+         "gradients are clipped by `clip` or by `clip_value`"),
+        (F + "graph:\n  - layer: {a: copy of b}", "DL0102", "4:25", "expected `every` after `b`"),
         ("model: M\ngraph: []", "DL0113", "1:8", "the model `M` has no entry point"),
         ("model: M\ninputs: {x: float}\ngraph: []", "DL0113", "2:10", "the input `x` has no shape"),
         ("a: [1\nb: 2", "DL0901", "2:2", "this is not YAML: did not find expected ',' or ']'"),
