@@ -2,13 +2,15 @@
 
 Before:  y = bn(conv(x))      After:  y = conv(x), with weight * s and (bias - mean) * s + beta, where s = gamma / sqrt(var + eps)
 
-Works on layers of the library that a graph owns and applies once. The weights change with the program.
+Works on layers of the library that are applied in one place, and whose parameters nothing else reads or replaces. The weights change
+with the program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -37,10 +39,13 @@ def fold_batch_norm(program: Program, weights: Weights) -> tuple[Program, dict[s
     """The program without the batch norms that fold, and the weights that go with it."""
     done: dict[int, Graph] = {}
     folds: dict[int, list[Fold]] = {}
+    uses = Uses()
+    for root in program.entries.values():
+        uses.visit(root, "")
     for root in program.entries.values():
         for graph in root.callees():
             if id(graph) not in done:
-                folds[id(graph)], done[id(graph)] = _folded(graph, done)
+                folds[id(graph)], done[id(graph)] = _folded(graph, done, uses)
     if not any(folds.values()):
         return program, dict(weights), False
     changed = dict(weights)
@@ -51,7 +56,43 @@ def fold_batch_norm(program: Program, weights: Weights) -> tuple[Program, dict[s
     return Program(program.name, entries), changed, True
 
 
-def _folded(graph: Graph, done: dict[int, Graph]) -> tuple[list[Fold], Graph]:
+class Uses:
+    """Where each layer is applied and its parameters are read or replaced by name, in all of a program."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, set[tuple[int, int]]] = {}
+        self.paths: dict[tuple[int, str], set[str]] = {}
+
+    def visit(self, graph: Graph, prefix: str) -> None:
+        """Note what `graph` does, whose own parameters begin with `prefix`."""
+        for node in graph:
+            if node.op in ("param", "buffer"):
+                self._by_name(graph, node, prefix + str(node.attributes["path"]), len(prefix))
+            call = node.target
+            if call is None:
+                continue
+            if call.child is None:
+                self.visit(call.graph, prefix)
+                continue
+            self.paths.setdefault((id(graph), call.child), set()).add(f"{prefix}{call.child}")
+            self.places.setdefault(f"{prefix}{call.child}", set()).add((id(graph), node.id))
+            for name in cast("tuple[str, ...]", node.attributes.get("given", ())):
+                self._by_name(graph, node, f"{prefix}{call.child}.{name}", len(prefix))
+            for copy in [""] if call.count is None else [f".{i}" for i in range(call.start, call.start + call.count)]:
+                self.visit(call.graph, f"{prefix}{call.child}{copy}.")
+
+    def _by_name(self, graph: Graph, node: Node, path: str, own: int) -> None:
+        """A parameter of a layer below: one more place, and a call of the layer is another."""
+        layer = path.rpartition(".")[0]
+        if len(layer) >= own:
+            self.places.setdefault(layer, set()).add((id(graph), ~node.id))
+
+    def once(self, graph: Graph, child: str | None) -> bool:
+        """Whether that layer of `graph` has one place, in each of the layers that share the graph."""
+        return child is not None and all(len(self.places[path]) == 1 for path in self.paths[id(graph), child])
+
+
+def _folded(graph: Graph, done: dict[int, Graph], uses: Uses) -> tuple[list[Fold], Graph]:
     found: list[Fold] = []
     result = with_callees(graph, done)
     for listed in list(result.calls()):
@@ -60,6 +101,8 @@ def _folded(graph: Graph, done: dict[int, Graph]) -> tuple[list[Fold], Graph]:
         if layer is None:
             continue
         assert norm.target is not None and layer.target is not None
+        if not all(uses.once(graph, child) for child in (layer.target.child, norm.target.child)):
+            continue
         assert norm.target.child is not None and layer.target.child is not None
         if result is graph or not found:
             result = result.copy()
@@ -84,21 +127,12 @@ def _layer_before(graph: Graph, norm: Node) -> Node | None:
     layer = graph.node(norm.inputs[0])
     if not _is_library(layer, AXIS_OF_OUTPUT.keys()) or layer.target is None or len(graph.users(layer)) != 1:
         return None
-    if Value(layer.id) in graph.returned():
-        return None
-    once = all(_applied_once(graph, child) for child in (layer.target.child, norm.target.child))
-    return layer if once else None
+    return None if Value(layer.id) in graph.returned() else layer
 
 
 def _is_library(node: Node, names: object) -> bool:
     call = node.target
     return call is not None and call.count is None and call.graph.library and call.graph.definition in names  # type: ignore[operator]
-
-
-def _applied_once(graph: Graph, child: str | None) -> bool:
-    calls = [n for n in graph.calls() if n.target is not None and n.target.child == child]
-    members = [n for n in graph if n.op in ("param", "buffer") and str(n.attributes["path"]).startswith(f"{child}.")]
-    return child is not None and len(calls) == 1 and not members
 
 
 def _with_bias(graph: Graph) -> Graph:
@@ -129,8 +163,8 @@ def _places(graph: Graph, folds: Mapping[int, list[Fold]], prefix: str) -> Itera
         call = node.target
         assert call is not None
         if call.child is None:
-            continue
-        if call.count is None:
+            yield from _places(call.graph, folds, prefix)
+        elif call.count is None:
             yield from _places(call.graph, folds, f"{prefix}{call.child}.")
         else:
             for i in range(call.start, call.start + call.count):
