@@ -501,6 +501,11 @@ CODES: dict[str, Code] = {
         "a train block that minimises nothing",
         "A `train` block has at least one `minimize LOSS using OPTIMIZER`.",
     ),
+    "DL0537": Code(
+        "a gradient given by hand",
+        "`fn f(x) = ... backward(g) = ...` says what the gradient of `f` is: from the gradients of its results "
+        "(`g`, in order) and its own parameters, one gradient for each floating tensor among these, of its type.",
+    ),
     "DL0601": Code(
         "nested too deep",
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "

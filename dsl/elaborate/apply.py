@@ -220,12 +220,38 @@ class Applier:
     # --- primitives ---
 
     def _card(self, frame: Frame, card: Card, given: tuple[Given, ...], span: Span) -> object:
+        if card.name == "dropout":
+            mode = frame.fixed
+            asked = next((g for g in given if g.name == "training"), None)
+            if asked is not None:
+                if not isinstance(asked.value, bool):
+                    raise error("DL0401", f"`training` is true or false, not {describe(asked.value)}", asked.span)
+                given, mode = tuple(g for g in given if g is not asked), "training" if asked.value else "inference"
+            if mode is not None:
+                return self._dropout_in(frame, card, given, mode, span)
         operands, attributes = self.context.binder.bound(frame, card, given, span)
         spans = tuple(g.span for g in operands)
         blame = {name: g.span for name, g in attributes.items()}
         values: dict[str, AttributeValue] = {name: g.value for name, g in attributes.items()}  # type: ignore[misc]
         results = self.primitive(frame, card.name, [g.value for g in operands], values, span, spans, blame)
         return results[0] if len(results) == 1 and card.name != "split" else tuple(results)
+
+    def _dropout_in(self, frame: Frame, card: Card, given: tuple[Given, ...], mode: str, span: Span) -> Tensor:
+        """Dropout whose mode is settled: none, or a draw in every mode."""
+        operands, attributes = self.context.binder.bound(frame, card, given, span)
+        x = self.context.tensors.as_tensor(frame, operands[0].value, operands[0].span)
+        values: dict[str, AttributeValue] = {name: g.value for name, g in attributes.items()}  # type: ignore[misc]
+        checked = self.primitive(frame, "dropout", [x], values, span)[0]
+        node = frame.graph.node(checked.value)
+        frame.graph.remove([node])
+        kept = 1.0 - float(node.attributes["rate"])  # type: ignore[arg-type]
+        if mode == "inference":
+            return x
+        type_ = frame.type(x)
+        chance = self.primitive(frame, "full", [], {"shape": type_.shape, "value": kept, "dtype": type_.dtype}, span)[0]
+        mask = self.primitive(frame, "bernoulli", [chance], {}, span)[0]
+        scaled = self.primitive(frame, "mul", [x, mask], {}, span)[0]
+        return replace(self.primitive(frame, "div", [scaled, kept], {}, span)[0], names=x.names)
 
     def primitive(
         self,

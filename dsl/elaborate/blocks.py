@@ -56,7 +56,7 @@ def open_block(context: Context, frame: Frame, definition: str, span: Span) -> B
     """A block of `frame`: names of the frame are read through it, and what it declares belongs to the owner of the frame's graph."""
     graph = Graph(definition, kind="block", span=span)
     inner = Frame(graph, Builder(graph, context.float_type), frame.unit, depth=frame.depth + 1, parent=frame)
-    inner.holder, inner.mode, inner.step = frame.owner, frame.mode, frame.step
+    inner.holder, inner.mode, inner.step, inner.fixed = frame.owner, frame.mode, frame.step, frame.fixed
     inner.children, inner.numbers = frame.children, frame.numbers
     inner.loops, inner.branches, inner.in_test = frame.loops, frame.branches, frame.in_test
     block = Block(inner)

@@ -255,6 +255,8 @@ class Executor:
         if parameter is None or parameter.trained:
             kind = "a parameter, which the optimiser changes" if parameter is not None else "not a buffer of this module"
             raise error("DL0510", f"`update` changes a buffer, and `{statement.name}` is {kind}", statement.name_span)
+        if frame.fixed == "inference":
+            return
         if frame.mode == "inference":
             raise error("DL0511", "a buffer changes in training only, and this branch is for inference", statement.span)
         value = self.context.tensors.as_tensor(

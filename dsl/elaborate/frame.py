@@ -43,7 +43,7 @@ class Frame:
     chain of like layers is quick.
     `parent` is set in the body of a `repeat` and in a block: names of the parent are read through `translate`.
     `emits` are what the body of a `scan` emits; `step` is the number of updates where a learning rate is evaluated; `training` collects
-    the objectives of a `train` block.
+    the objectives of a `train` block; `fixed` is the mode that an application asked for (`net(x, training=false)`), if one did.
     """
 
     graph: Graph
@@ -69,6 +69,7 @@ class Frame:
     emits: dict[str, tuple[Tensor, Span]] | None = None
     step: Tensor | None = None
     training: TrainingParts | None = None
+    fixed: str | None = None
 
     @property
     def owner(self) -> Graph:

@@ -43,6 +43,9 @@ class FunctionCaller:
                 definition, None, statics, {n: t for n, (t, _) in tensors.items()}, {n: s for n, (_, s) in tensors.items()}
             )
             made = self._function_graph(frame, function, callee, span)
+            if made is None and definition.backward is not None:
+                message = f"`{definition.name}` has a `backward`, and what it computes here is no function of tensors alone"
+                raise error("DL0537", message, span)
             if made is not None:
                 results = self.context.instantiator.call_node(frame, *made, list(callee.tensors.values()), None, span)
                 values = tuple(results.tensors.values())
@@ -58,7 +61,7 @@ class FunctionCaller:
             if [d.code for d in problem.diagnostics] == ["DL0505"]:
                 return None
             raise
-        if not graph.outputs or sum(n.op not in ("input", "const") for n in graph) <= 1:
+        if graph.backward is None and (not graph.outputs or sum(n.op not in ("input", "const") for n in graph) <= 1):
             return None
         return graph, dims
 
@@ -67,7 +70,7 @@ class FunctionCaller:
     ) -> object:
         definition = function.definition
         inner = Frame(frame.graph, frame.builder, function.unit, depth=frame.depth + 1, children=frame.children)
-        inner.mode, inner.holder, inner.step = frame.mode, frame.holder, frame.step
+        inner.mode, inner.holder, inner.step, inner.fixed = frame.mode, frame.holder, frame.step, frame.fixed
         for name, value in statics.items():
             inner.bind(name, value)
         bound: dict[str, Dim] = {}

@@ -29,7 +29,9 @@ from dsl.elaborate.values import (
     RepeatLayer,
     Results,
     Tensor,
+    describe,
     freeze,
+    is_static,
 )
 from dsl.ir import Call, Constraint, Graph, Initializer, StaticValue, Value, owned
 from dsl.loader import Unit
@@ -61,6 +63,7 @@ class Callee:
     hyper: Mapping[str, object]
     tensors: dict[str, Tensor]
     spans: dict[str, Span]
+    mode: str | None = None
 
 
 class Instantiator:
@@ -136,9 +139,20 @@ class Instantiator:
         layer = instance.layer
         if isinstance(layer, RepeatLayer):
             return self.context.repeats.apply(frame, instance, layer, given, span)
-        callee = self.callee(frame, layer, entry, given, span)
+        given, mode = self._mode(frame, layer, entry, given)
+        callee = replace(self.callee(frame, layer, entry, given, span), mode=mode)
         graph, dims = self.graph_for(frame, layer.type.unit, callee, span)
         return self.call_node(frame, graph, dims, list(callee.tensors.values()), instance, span)
+
+    def _mode(self, frame: Frame, layer: Layer, entry: str, given: Sequence[Given]) -> tuple[Sequence[Given], str | None]:
+        """The arguments without `training=`, and the mode that it asks for; that of the frame where it asks for none."""
+        asked = next((g for g in given if g.name == "training"), None)
+        entries = layer.type.definition.entries
+        if asked is None or any(i.name == "training" for e in entries if e.name == entry for i in e.inputs):
+            return given, frame.fixed
+        if not isinstance(asked.value, bool):
+            raise error("DL0401", f"`training` is true or false, not {describe(asked.value)}", asked.span)
+        return [g for g in given if g is not asked], "training" if asked.value else "inference"
 
     def callee(self, frame: Frame, layer: Layer, entry: str, given: Sequence[Given], span: Span) -> Callee:
         definition = layer.type.definition
@@ -177,10 +191,13 @@ class Instantiator:
         names = tuple(callee.hyper), tuple(callee.tensors)
         types = tuple([frame.type(t) for t in callee.tensors.values()])
         key = (id(callee.definition), callee.entry and callee.entry.name, freeze(tuple(callee.hyper.values())), names, types,
-               self.context.initializing > 0)  # fmt: skip
+               callee.mode, self.context.initializing > 0)  # fmt: skip
         found = frame.applied.get(key)
         if found is None:
-            found = frame.applied[key] = self._instantiated(frame, unit, callee, span)
+            found = self._instantiated(frame, unit, replace(callee, mode=None), span)
+            if callee.mode is not None and _has_modes(found[0]):
+                found = self._instantiated(frame, unit, callee, span)
+            frame.applied[key] = found
         return found
 
     def _instantiated(self, frame: Frame, unit: Unit, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
@@ -211,7 +228,7 @@ class Instantiator:
         types = tuple(f.type.with_shape(tuple(dims.name(d, "d") for d in f.type.shape)) for f in formals)
         facts = tuple((s.name, s.multiple, s.low) for s in _symbols(types))
         key = (id(definition), entry.name if entry is not None else "", freeze(tuple(hyper.values())), tuple(hyper), types, facts,
-               tuple(f.name for f in formals), self.context.initializing > 0)  # fmt: skip
+               tuple(f.name for f in formals), callee.mode, self.context.initializing > 0)  # fmt: skip
         graph = self.context.graphs.get(key)
         if graph is None:
             self.check_recursion(key, definition, span)
@@ -276,6 +293,9 @@ class Instantiator:
     ) -> Graph:
         definition, entry = callee.definition, callee.entry
         frame = self.new_frame(definition, entry, unit, outer.depth + 1)
+        if callee.mode is not None:
+            frame.mode = frame.fixed = callee.mode
+            frame.graph.library = False  # a target's own word for a layer has its own idea of the mode
         for name, value in hyper.items():
             frame.bind(name, value)
         for formal, type_ in zip(formals, types, strict=True):
@@ -293,6 +313,42 @@ class Instantiator:
         frame.graph.dim_names = dict(frame.dims)
         frame.graph.hyper = {k: plain_static(v) for k, v in hyper.items()}
         self.run(frame, definition, entry)
+        if isinstance(definition, syntax.Function) and definition.backward is not None:
+            frame.graph.backward = self._backward(frame, definition, definition.backward, unit)
+        return frame.graph
+
+    def _backward(self, forward: Frame, definition: syntax.Function, written: syntax.Backward, unit: Unit) -> Graph:
+        """The gradient that a function gives itself: from those of its results and its inputs, to those of its floating inputs."""
+        frame = self.new_frame(definition, None, unit, forward.depth)
+        frame.graph.definition, frame.graph.library = f"{definition.name}_backward", False
+        outputs = list(forward.graph.outputs.values())
+        if len(written.names) != len(outputs):
+            message = f"`backward` takes the gradient of each result: {len(outputs)}, not {len(written.names)}"
+            raise error("DL0537", message, written.span)
+        own = {n: (forward.graph.type(v), forward.graph.axis_names.get(n, ())) for n, v in forward.graph.inputs.items()}
+        given: list[tuple[str, TensorType, tuple[str | None, ...]]] = []
+        for name, output in zip(written.names, outputs, strict=True):
+            given.append((name, forward.graph.type(output), (None,) * forward.graph.type(output).rank))
+        given += [(name, type_, names or (None,) * type_.rank) for name, (type_, names) in own.items()]
+        frame.names = {n: b for n, b in forward.names.items() if n not in own and is_static(b.value)}
+        frame.dims = dict(forward.dims)
+        for name, type_, names in given:
+            if name in frame.graph.inputs:
+                raise error("DL0206", f"`{name}` is a gradient and a parameter of `{definition.name}`", written.span)
+            node = frame.graph.add("input", (), {"name": name}, (type_,), spans=(written.span,))
+            frame.graph.inputs[name] = Value(node.id)
+            frame.bind(name, tensor(Value(node.id), type_.rank, names), written.span)
+        self.context.execute(frame, written.body)
+        wanted = [(n, t) for n, (t, _) in own.items() if t.dtype.is_float]
+        returned = frame.returned or []
+        if len(returned) != len(wanted):
+            names_wanted = ", ".join(f"`{n}`" for n, _ in wanted)
+            raise error("DL0537", f"`backward` returns a gradient for each of {names_wanted}, not {len(returned)}", written.span)
+        for (name, type_), (_, value, span) in zip(wanted, returned, strict=True):
+            result = self.context.tensors.as_tensor(frame, value, span, type_)
+            if frame.type(result) != type_:
+                raise error("DL0537", f"the gradient of `{name}` is {type_}, and this is {frame.type(result)}", span)
+            frame.graph.outputs[f"d_{name}"] = result.value
         return frame.graph
 
     def new_frame(self, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None, unit: Unit, depth: int) -> Frame:
@@ -409,6 +465,11 @@ def applied_with(call: Call, given: ParameterSet) -> tuple[tuple[str, ...], tupl
     known = {name for name, p in owned(call.graph) if p.trained}
     chosen = {name: t.value for name, t in given.tensors.items() if name in known}
     return tuple(chosen), tuple(chosen.values())
+
+
+def _has_modes(graph: Graph) -> bool:
+    """Whether training and inference differ."""
+    return any(g.updates or any(n.op in ("if_training", "dropout") for n in g) for g in graph.callees())
 
 
 def outer_type(type_: TensorType, bindings: Mapping[str, Dim]) -> TensorType:

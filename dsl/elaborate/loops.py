@@ -216,6 +216,11 @@ class Loops:
 
     def _run(self, block: Block, body: Sequence[syntax.Statement], span: Span) -> None:
         self.context.execute(block.frame, body)
+        carried = set(block.graph.inputs)
+        for name, binding in block.frame.names.items():
+            unread = binding.watched and not binding.read and name not in carried and not name.startswith("_")
+            if unread and not block.frame.unit.library:
+                self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
         if block.frame.returned is not None:
             raise error("DL0512", "`return` stands outside a loop", span, help="carry or emit what is needed after it")
 

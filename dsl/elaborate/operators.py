@@ -136,6 +136,8 @@ class Operators:
     def conditional(self, frame: Frame, expression: syntax.Expr) -> object:
         assert isinstance(expression, syntax.Conditional)
         if isinstance(self._condition_value(frame, expression.condition), Training):
+            if frame.mode != "both":
+                return self.context.evaluate(frame, expression.then if frame.mode == "training" else expression.otherwise)
             branches = [
                 self.context.evaluator.single(frame, expression.then),
                 self.context.evaluator.single(frame, expression.otherwise),
