@@ -26,6 +26,11 @@ def rewrite_every_graph(program: Program, rewrite: Rewrite) -> tuple[Program, bo
     return Program(program.name, {name: done[id(graph)] for name, graph in program.entries.items()}), changed
 
 
+def rewrite_graph(graph: Graph, rewrite: Rewrite) -> Graph:
+    """One entry point with its blocks and all that it calls rewritten."""
+    return rewrite_every_graph(Program(graph.definition, {graph.entry: graph}), rewrite)[0].main
+
+
 def with_callees(graph: Graph, done: dict[int, Graph]) -> Graph:
     """The graph with its calls pointing at the rewritten callees; itself where none has changed."""
     stale = [

@@ -15,7 +15,8 @@ from backends.base import Arrays, Result
 from dsl.ir import Graph, Program
 from dsl.ops.registry import CARDS
 from dsl.passes.drop_dropout import drop_dropout
-from dsl.passes.inline import inline_graph
+from dsl.passes.every_graph import rewrite_graph
+from dsl.passes.inline import all_values, everything, inline_graph
 from dsl.passes.lift_draws import Draw, lift_draws
 from dsl.passes.lift_parameters import lift_parameters
 from dsl.passes.prune import prune
@@ -103,7 +104,9 @@ def cases_of(program: Program) -> list[Case]:
 
 def flattened(graph: Graph, *, training: bool) -> Graph:
     """The entry point without calls, for one mode, and without what that mode does not need."""
-    return prune(specialize_graph(inline_graph(graph), training=training)[0])[0]
+    differentiates = any(node.op == "grad" for callee in graph.callees() for node in callee)
+    flat = inline_graph(graph, everything if differentiates else all_values)
+    return rewrite_graph(rewrite_graph(flat, lambda g: specialize_graph(g, training=training)), prune)
 
 
 def pure_case(original: Graph, flat: Graph, entry: str, mode: str, *, training: bool) -> Case:
@@ -120,7 +123,7 @@ def one_mode(case: Case) -> Program:
 
 
 def _random_ops(graph: Graph) -> set[str]:
-    return {n.op for n in graph if n.op in CARDS and CARDS[n.op].random}
+    return {n.op for g in graph.callees() for n in g if n.op in CARDS and CARDS[n.op].random}
 
 
 def _differs_in_training(graph: Graph) -> bool:
