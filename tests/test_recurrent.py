@@ -132,6 +132,32 @@ def test_a_cell_is_one_step(name: str) -> None:
         check(computed(f"{name}Cell(2)(x[:, 0], s)", weights), cell(X[:, 0], S))
 
 
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_a_stack_is_that_of_torch(name: str, bidirectional: bool) -> None:
+    kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[name]
+    stack = kind(D, H, num_layers=3, batch_first=True, bidirectional=bidirectional, dtype=torch.float64)
+    weights = {
+        f"stacked_{name.lower()}.{way}{'_' * (k > 0)}{k or ''}.{n}": v
+        for k in range(3)
+        for way, suffix in (("forward", f"_l{k}"), ("backward", f"_l{k}_reverse"))
+        for n, v in weights_of(stack, suffix).items()
+    }
+    count = 6 if bidirectional else 3
+    inputs = f"x: float[B, T, 4], h: float[{count}, B, 2], c: float[{count}, B, 2], n: int[B]"
+    states = "h, c" if name == "LSTM" else "h"
+    text = f"model Case()({inputs}) {{ return Stacked{name}(2, 3, bidirectional={str(bidirectional).lower()})(x, {states}, length=n) }}"
+    graph = compile_graph(Source("case", text), float_type=DType.F64).entries["forward"]
+    h, c = draw(count, B, H), draw(count, B, H)
+    feed = {"x": X.numpy(), "h": h.numpy(), "c": c.numpy(), "n": LENGTHS.numpy()}
+    found = Interpreter({n: v.detach().numpy() for n, v in weights.items()}).run(graph, feed)
+    packed, last = stack(
+        pack_padded_sequence(X, LENGTHS, batch_first=True, enforce_sorted=False), (h, c) if name == "LSTM" else h
+    )
+    hs, _ = pad_packed_sequence(packed, batch_first=True, total_length=T)
+    check(list(found.values()), hs, *(last if isinstance(last, tuple) else (last,)))
+
+
 def test_initial_values_are_those_of_torch() -> None:
     values = init(Source("m", "model M()(x: float[B, T, 3]) { return LSTM(16)(x).hs }"))
     assert {n: v.shape for n, v in values.items()} == {
