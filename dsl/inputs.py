@@ -9,17 +9,18 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from backends.reference import bound_sizes, check_constraints
 from dsl.build import numpy_dtype
+from dsl.data import pictures
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.files import refuse_special
 from dsl.ir import Graph
 from dsl.types import DType
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 CANNOT_READ = 4
 
 
@@ -62,7 +63,7 @@ def _read(name: str, value: str, graph: Graph) -> np.ndarray:
         return _written(name, value)
     if suffix == ".npy":
         return _read_npy(value)
-    if suffix in PICTURES:
+    if suffix in pictures.SUFFIXES:
         return _read_picture(value, name, graph)
     raise _wrong(f"`{value}` is no input", f"give `{name}` as a .npy file, a picture, or numbers such as `{name}=[[1, 2]]`")
 
@@ -99,7 +100,7 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: np.asarray(arrays[name]) for name in arrays.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TokenError) as error:
         raise _unreadable(path, _reason(error)) from None
 
 
@@ -107,7 +108,7 @@ def _read_npy(path: str) -> np.ndarray:
     refuse_special(path)
     try:
         return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, TokenError) as error:
         raise _unreadable(path, _reason(error)) from None
 
 
@@ -133,7 +134,7 @@ def _read_picture(path: str, name: str, graph: Graph) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, _reason(error)) from None
     planes = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
     array = planes.astype(np.float32) / 255

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
@@ -27,8 +28,9 @@ from dsl.types import DType
 
 __all__ = ["initial_weights", "load_weights", "save_weights"]
 
-UNREADABLE_ARCHIVE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
-"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives."""
+UNREADABLE_ARCHIVE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, TokenError)
+"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives, TokenError a header of an array
+that does not end."""
 
 MOST_SHOWN = 20
 """How many names of one kind of problem a message lists."""

@@ -407,6 +407,8 @@ def test_inputs_need_a_batch_in_common(wanted: dict[str, TensorType], message: s
         ("objects.npz", 4, "DL0832", None),
         ("cut.npy", 4, "DL0832", None),
         ("none.npy", 4, "DL0832", None),
+        ("endless.npy", 4, "DL0832", None),
+        ("latin.csv", 4, "DL0832", None),
         ("header.csv", 4, "DL0832", None),
         ("headless.csv", 4, "DL0832", "the first line names the columns, as in `x0,x1,label`"),
         ("gap.csv", 4, "DL0832", "fill it in, or leave the row out"),
@@ -433,6 +435,8 @@ def test_what_cannot_be_read(spec: str, exit_code: int, code: str, help: str | N
         Path(f"empty.{suffix}").touch()
     Path("damaged.npz").write_bytes(Path("points.npz").read_bytes()[:100])
     Path("cut.npy").write_bytes(Path("x.npy").read_bytes()[:140])
+    Path("endless.npy").write_bytes(Path("x.npy").read_bytes().replace(b"}", b" "))
+    Path("latin.csv").write_bytes("größe,x\n1,2\n".encode("latin-1"))
     Path("weights.bin").write_bytes(b"?")
     Path("header.csv").write_text("x0,x1\n")
     Path("headless.csv").write_text("1.5,2\n3,4\n")
@@ -462,6 +466,7 @@ def test_a_data_set_has_one_of_each() -> None:
     assert found.message == "`digits` has one `image`, and there are the inputs `left: f32[B, 64]`, `right: f32[B, 64]`"
     _, found = refused("digits", image=floats(B, 64), weight=floats(B))
     assert found.message == "`digits` has nothing for `weight: f32[B]`"
+    assert found.help == "give `weight` from elsewhere: `--data digits,weight=FILE`"
     picture("plain/a.png", 0)
     assert refused("plain", image=floats(B, C, H, W), label=integers(B))[1].code == "DL0833"
 
@@ -473,6 +478,14 @@ def test_pictures_of_different_sizes() -> None:
     assert found.message == "`mixed/b.png` has 5 x 5 pixels, and `mixed/a.png` has 6 x 4"
     Path("mixed/b.png").write_bytes(b"no picture")
     assert refused("mixed", image=floats(B, C, H, W))[0] == 4
+
+
+def test_a_picture_that_turns_out_to_be_damaged() -> None:
+    picture("torn/a.png", 0)
+    Path("torn/a.png").write_bytes(Path("torn/a.png").read_bytes().replace(b"IDAT", b"\x004\x00\x01"))
+    with pytest.raises(SpecError, match=r"cannot read `torn/a\.png`") as caught:
+        opened("torn", image=floats(B, C, H, W)).batch(np.array([0]))
+    assert caught.value.exit_code == 4
 
 
 def test_a_block_without_inputs_takes_no_data() -> None:

@@ -3,10 +3,13 @@ uncompressed, as `np.savez` does; those of `np.savez_compressed` are read whole.
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -16,8 +19,9 @@ from dsl.data.problems import declared, listed, unmatched, unreadable, why
 from dsl.diagnostics import did_you_mean
 from dsl.types import TensorType
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
-"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, MemoryError, TokenError)
+"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives, MemoryError one that says it is
+huge, TokenError a header that does not end."""
 
 _LOCAL_HEADER = 30
 """The fixed part of what stands before a member of a zip file; its bytes 26 to 29 are the lengths of the name and of the extra."""
@@ -41,7 +45,7 @@ class ArrayFile:
         (name,) = wanted
         try:
             with open(self.name, "rb") as file:
-                return {name: ArrayColumn(_mapped(self.name, file))}
+                return {name: ArrayColumn(_mapped(self.name, file, os.fstat(file.fileno()).st_size))}
         except _DAMAGED as error:
             raise unreadable(self.name, why(error)) from None
 
@@ -82,7 +86,7 @@ class ArchiveFile:
             file.seek(member.header_offset)
             header = file.read(_LOCAL_HEADER)
             file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
-            return _mapped(self.name, file)
+            return _mapped(self.name, file, file.tell() + member.file_size)
 
 
 def _other_names(path: str, wanted: Mapping[str, TensorType], found: Mapping[str, str]) -> Exception:
@@ -113,13 +117,15 @@ def _header(file: object) -> tuple[tuple[int, ...], bool, np.dtype]:
     return tuple(shape), fortran, dtype
 
 
-def _mapped(path: str, file: BinaryIO) -> np.ndarray:
-    """The array that begins where the file stands."""
+def _mapped(path: str, file: BinaryIO, stop: int) -> np.ndarray:
+    """The array that begins where the file stands, and has to end before byte `stop`."""
     shape, fortran, dtype = _header(file)
     if dtype.hasobject:
         raise unreadable(path, "it holds Python objects, which are refused: opening them could run code")
     if not shape:
         raise unreadable(path, "it holds one number and no rows")
+    if min(shape) < 0 or file.tell() + dtype.itemsize * prod(shape) > stop:
+        raise unreadable(path, f"it says that it has {dtype}[{', '.join(map(str, shape))}], and ends before")
     if 0 in shape:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")

@@ -39,35 +39,30 @@ class Examples:
         for name, type_ in wanted.items():
             role = self._role(name, type_)
             if role is None:
-                raise unmatched(
-                    f"`{self.name}` has nothing for `{name}: {type_}`", notes=[self._has()], help=self._rename(wanted)
-                )
+                raise unmatched(f"`{self.name}` has nothing for `{name}: {type_}`", notes=[self._has()], help=self._without(name))
             if role in roles:
                 both = declared({n: wanted[n] for n in (roles[role], name)})
-                raise unmatched(f"`{self.name}` has one `{role}`, and there are the inputs {both}", help=self._rename(wanted))
+                raise unmatched(f"`{self.name}` has one `{role}`, and there are the inputs {both}", help=self._without(name))
             roles[role] = name
             found[name] = self.labels if role == LABEL and self.labels is not None else self.features(name, type_, sizes)
         return found
 
     def _role(self, name: str, type_: TensorType) -> str | None:
-        role = (
-            name
-            if self.has(name)
-            else LABEL
-            if type_.rank == 1 and type_.dtype.is_int
-            else self.feature
-            if type_.rank > 1
-            else None
-        )
+        role = None
+        if self.has(name):
+            role = name
+        elif type_.rank > 1:
+            role = self.feature
+        elif type_.dtype.is_int:
+            role = LABEL
         return None if role == LABEL and self.labels is None else role
 
     def _has(self) -> str:
         labels = " and `label`, integers of rank 1" if self.labels is not None else " and no labels"
         return f"it has `{self.feature}`, of two axes or more,{labels}"
 
-    def _rename(self, wanted: Mapping[str, TensorType]) -> str:
-        name = next(iter(wanted))
-        return f"give the others by name: `--data {name}={self.name}:{self.feature},OTHER=FILE`"
+    def _without(self, name: str) -> str:
+        return f"give `{name}` from elsewhere: `--data {self.name},{name}=FILE`"
 
 
 def from_zero_to_one(raw: Column, top: int, type_: TensorType) -> Column:

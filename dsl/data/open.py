@@ -71,9 +71,8 @@ class _Part:
 def _columns(spec: str, wanted: Mapping[str, TensorType], sizes: Mapping[str, int]) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for place, keys in _requests(_parts(spec, wanted), wanted):
-        columns = _source(place, [key for key, name in keys.items() if key != name]).columns(
-            {key: wanted[name] for key, name in keys.items()}, sizes
-        )
+        source = _source(place, [key for key, name in keys.items() if key != name])
+        columns = source.columns({key: wanted[name] for key, name in keys.items()}, sizes)
         found |= {name: columns[key] for key, name in keys.items()}
     missing = {name: type_ for name, type_ in wanted.items() if name not in found}
     if missing:

@@ -6,8 +6,10 @@ Other files are passed over. A floating input gets pixels from 0 to 1, an intege
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from dsl.data.examples import Examples, from_zero_to_one
 from dsl.data.problems import missing_package, unmatched, unreadable, why
 from dsl.dims import as_symbol
 from dsl.types import TensorType
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
@@ -55,13 +60,8 @@ class PictureColumn:
             yield self.read(np.array([i]))
 
     def _pixels(self, path: Path) -> np.ndarray:
-        from PIL import Image
-
-        try:
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert(_MODES[self.channels]))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise unreadable(str(path), why(error)) from None
+        with _opened(path) as picture:
+            pixels = np.asarray(picture.convert(_MODES[self.channels]))
         planes = pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
         return planes if self.channel_axis else planes[0]
 
@@ -113,27 +113,35 @@ def _found(folder: str) -> tuple[tuple[int, ...], tuple[Path, ...]]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in files if path.is_file())
 
 
 def _measured(paths: tuple[Path, ...]) -> tuple[tuple[int, int], str]:
     """Height and width, the same for all, and the mode of the first. Only headers are read."""
-    try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise missing_package("pillow", "reading pictures") from None
     sizes: list[tuple[int, int]] = []
     modes: list[str] = []
     for path in paths:
-        try:
-            with Image.open(path) as picture:
-                sizes.append((picture.height, picture.width))
-                modes.append(picture.mode)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise unreadable(str(path), why(error)) from None
+        with _opened(path) as picture:
+            sizes.append((picture.height, picture.width))
+            modes.append(picture.mode)
         if sizes[-1] != sizes[0]:
             texts = [f"{width} x {height}" for height, width in (sizes[0], sizes[-1])]
             raise unmatched(
                 f"`{path}` has {texts[1]} pixels, and `{paths[0]}` has {texts[0]}", help="all pictures of a folder have one size"
             )
     return sizes[0], modes[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture, whose header is read; SpecError where something is wrong with it, now or when its pixels are read."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise missing_package("pillow", "reading pictures") from None
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:  # PNGs are said to have a syntax
+        raise unreadable(str(path), why(error)) from None

@@ -59,14 +59,17 @@ def _read(path: str, parquet: bool) -> pyarrow.Table:
         raise missing_package("pyarrow", f"reading `{path}`") from None
     try:
         table = pyarrow.parquet.read_table(path) if parquet else pyarrow.csv.read_csv(path)
+        names = Counter(table.column_names)
     except (pyarrow.ArrowException, OSError) as error:
         raise unreadable(path, why(error)) from None
+    except UnicodeDecodeError:
+        raise unreadable(path, "the name of a column is not UTF-8") from None
     if not table.num_rows:
         raise unreadable(path, "there are no rows in it")
-    twice = [name for name, times in Counter(table.column_names).items() if times > 1]
+    twice = [name for name, times in names.items() if times > 1]
     if twice:
         raise unreadable(path, f"there are two columns {listed(twice)}")
-    if not parquet and all(re.fullmatch(r"\s*[-+\d.][-+\d.eE]*\s*", name) for name in table.column_names):
+    if not parquet and all(re.fullmatch(r"\s*[-+\d.][-+\d.eE]*\s*", name) for name in names):
         raise unreadable(path, "its first line has numbers", "the first line names the columns, as in `x0,x1,label`")
     return table
 
@@ -134,10 +137,16 @@ class _Table:
 
 
 def _other_names(path: str, missing: Mapping[str, TensorType], free: list[str]) -> Exception:
-    columns = [f"{name}={path}:{did_you_mean(name, free) or 'COLUMN'}" for name, type_ in missing.items() if type_.rank == 1]
-    series = [f"columns `{name}0`, `{name}1`, ... make up `{name}`" for name, type_ in missing.items() if type_.rank == 2]
+    vectors = [name for name, type_ in missing.items() if type_.rank == 1]
+    matrices = [name for name in missing if name not in vectors]
+    if vectors and len(matrices) == 1:  # it would have what is left
+        matrices = []
+    columns = [f"{name}={path}:{did_you_mean(name, free) or 'COLUMN'}" for name in vectors]
     return unmatched(
-        f"`{path}` has no column for {declared(missing)}",
-        notes=[f"other columns are {listed(free)}" if free else "all its columns are taken", *series],
+        f"`{path}` has no column for {declared({name: missing[name] for name in vectors + matrices})}",
+        notes=[
+            f"other columns are {listed(free)}" if free else "all its columns are taken",
+            *(f"columns `{name}0`, `{name}1`, ... would make up `{name}`" for name in matrices),
+        ],
         help=f"say which is meant: `--data {','.join([path, *columns])}`" if columns else None,
     )
