@@ -17,7 +17,8 @@ from onnx import FunctionProto, ModelProto, NodeProto, StringStringEntryProto, T
 from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
 from backends.onnx_blocks import Loop, scan, value_info, while_
 from backends.onnx_builder import Body
-from backends.onnx_layers import BODIES, LAYERS, Layer
+from backends.onnx_layers import BODIES, LAYERS, Layer, LayerRow
+from backends.onnx_recurrent import RECURRENT
 from backends.onnx_rows import ROWS
 from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
@@ -35,6 +36,7 @@ EXTERNAL_ABOVE = 1_500_000_000
 _ALIGNMENT = 4096
 
 LOOPS: dict[str, Callable[[Loop], tuple[Tensor, ...]]] = {"scan": scan, "while": while_}
+OPERATORS = {**LAYERS, **RECURRENT}
 NO_GRADIENT = "a graph of ONNX computes, it is not differentiated: onnxruntime has no operator that gives a gradient"
 
 
@@ -142,12 +144,12 @@ class Emitter:
         """One application of the callee, in the shortest form there is for it."""
         graph = call.graph
         layer = Layer(body, graph, xs, types, inner, owner)
-        made = _spelled(LAYERS, layer)
+        made = _spelled(OPERATORS, layer)
         if made is not None:
-            return [made]
+            return made
         if self.inline or call.child is None or self._draws(graph):
             made = _spelled(BODIES, layer)
-            return [made] if made is not None else self.walk(body, graph, xs, owner, inner)
+            return made if made is not None else self.walk(body, graph, xs, owner, inner)
         function = self._function(graph)
         weights = [body.weight(w.under(owner), dtype) for w, dtype in function.weights.items()]
         return list(body.call(function.name, DOMAIN, [*xs, *weights], [graph.type(v).dtype for v in graph.outputs.values()]))
@@ -164,7 +166,7 @@ class Emitter:
             body = Body(self.opset, None)
             inputs, outputs = _ends(body, graph)
             made = _spelled(BODIES, Layer(body, graph, inputs, [graph.type(v) for v in graph.inputs.values()], {}, ""))
-            results = [made] if made is not None else self.walk(body, graph, inputs, "", {})
+            results = made if made is not None else self.walk(body, graph, inputs, "", {})
             nodes = _finished(body, results, outputs)
             name = self._unique(graph.definition if graph.entry == "forward" else f"{graph.definition}_{graph.entry}")
             parameters = [*(x.name for x in inputs), *(w.name for w in body.weights)]
@@ -184,16 +186,17 @@ class Emitter:
         return found
 
 
-def _spelled(rows: Mapping[str, object], layer: Layer) -> Tensor | None:
+def _spelled(rows: Mapping[str, LayerRow], layer: Layer) -> list[Tensor] | None:
     """What the row of a library definition makes of it; None where there is no row or it leaves the body."""
     graph = layer.graph
-    row = (LAYERS.get(graph.definition) if rows is LAYERS else BODIES.get(graph.definition)) if graph.library else None
+    row = rows.get(graph.definition) if graph.library else None
     if row is None or graph.entry != "forward":
         return None
     try:
-        return row(layer)
+        made = row(layer)
     except Refused:
         return None
+    return [made] if isinstance(made, Tensor) else None if made is None else list(made)
 
 
 def _ends(body: Body, graph: Graph) -> tuple[list[Tensor], list[str]]:

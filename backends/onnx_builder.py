@@ -349,6 +349,9 @@ class Body:
         return self.op(op, x, dtype=dtype, axes=list(axes), keepdims=int(keepdims))
 
     def unsqueeze(self, x: Tensor, *axes: int) -> Tensor:
+        before = self.before(x, "Squeeze")
+        if before is not None and before.inputs[1] == self.const(list(axes)).name:
+            return Tensor(before.inputs[0], x.dtype)
         return self.op("Unsqueeze", x, self.const(list(axes)))
 
     def squeeze(self, x: Tensor, *axes: int) -> Tensor:

@@ -54,7 +54,7 @@ class Layer:
         return float(cast(float, self.graph.hyper[name]))
 
 
-LayerRow: TypeAlias = Callable[[Layer], "Tensor | None"]
+LayerRow: TypeAlias = Callable[[Layer], "Tensor | tuple[Tensor, ...] | None"]
 
 
 def _linear(layer: Layer) -> Tensor | None:

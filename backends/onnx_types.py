@@ -60,7 +60,7 @@ _KERNELS = {
     "GlobalAveragePool": "", "Resize": "", "BatchNormalization": "f64", "LayerNormalization": "f64", "InstanceNormalization": "",
     "RMSNormalization": "f64", "Attention": "", "Expand": _ALL + " bool", "Tile": _ALL + " bool", "Pad": _ALL + " bool",
     "TopK": _ALL, "Trilu": _WIDE + " bool", "Range": _WIDE, "RandomNormalLike": "f64", "RandomUniformLike": "f64",
-    "ScatterElements": _ALL,
+    "ScatterElements": _ALL, "RNN": "", "LSTM": "", "GRU": "",
 }  # fmt: skip
 
 KERNELS = {op: frozenset({DType.F32, DType.F16, *(DType(name) for name in names.split())}) for op, names in _KERNELS.items()}

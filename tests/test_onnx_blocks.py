@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -191,6 +192,76 @@ def test_past_its_length_a_sequence_does_not_change() -> None:
       return hs, h
     }"""
     agrees(text, {"B": 4, "T": 5}, {"B": 1, "T": 3})
+
+
+# --- recurrent layers --------------------------------------------------------------------------------------------------------------
+
+RESULTS = {"LSTM": ("hs", "h", "c"), "GRU": ("hs", "h"), "RNN": ("hs", "h")}
+
+
+def recurrent(layer: str, given: str = "", inputs: str = "") -> str:
+    names = RESULTS[layer.partition("(")[0]]
+    types = ", ".join(f"{name}: float[B, T, 4]" if name == "hs" else f"{name}: float[B, 4]" for name in names)
+    results = ", ".join(names)
+    return f"""
+    model M()(x: float[B, T, 3]{inputs}) -> ({types}) {{
+      layer net = {layer}
+      {results} = net(x{given})
+      return {results}
+    }}"""
+
+
+@pytest.mark.parametrize("option", ["", ", biases=1", ", biases=0", ", reverse=true"])
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_recurrent_layer_of_the_library_is_one_operator(name: str, option: str) -> None:
+    read = agrees(recurrent(f"{name}(4{option})"), *({"B": 2, "T": t} for t in (1, 3, 40)), forms=[(17, False), (26, True)])
+    assert name in operators(read.graph) and "Scan" not in operators(read.graph)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_recurrent_layer_goes_on_from_given_states(name: str) -> None:
+    states = ("h0", "c0") if name == "LSTM" else ("h0",)
+    inputs = "".join(f", {state}: float[B, 4]" for state in states)
+    given = "".join(f", {state}={state}" for state in states)
+    assert name in operators(agrees(recurrent(f"{name}(4)", given, inputs), {"B": 2, "T": 5}).graph)
+
+
+@pytest.mark.parametrize("option", ["", ", reverse=true"])
+@pytest.mark.parametrize("name", RESULTS)
+def test_with_lengths_a_recurrent_layer_is_its_scan(name: str, option: str) -> None:
+    """A length may be 0 or above the number of steps, which the operators of onnxruntime refuse."""
+    text = recurrent(f"{name}(4{option})", ", length=n", ", n: int[B]")
+    assert "Scan" in operators(agrees(text, {"B": 5, "T": 3}, {"B": 9, "T": 2}, forms=[(20, True)]).graph)
+
+
+def test_an_activation_that_onnx_does_not_have_keeps_the_scan() -> None:
+    assert "RNN" in operators(agrees(recurrent("RNN(4, act=relu)"), {"B": 2, "T": 3}, forms=[(20, True)]).graph)
+    assert "Scan" in operators(agrees(recurrent("RNN(4, act=softplus)"), {"B": 2, "T": 3}, forms=[(20, True)]).graph)
+
+
+def test_a_language_model_of_two_lstms_has_nine_nodes() -> None:
+    text = """
+    model CharLSTM(hidden: int = 8)(tokens: int[B, T]) -> float[B, T, 5] {
+      layer first = LSTM(hidden)
+      layer second = LSTM(hidden)
+      x, _, _ = tokens -> Embedding(5, 6) -> first
+      x, _, _ = second(x)
+      return x -> Linear(5)
+    }"""
+    read = agrees(text, {"B": 2, "T": 4}, {"B": 1, "T": 9})
+    assert operators(read.graph) == ["Gather", "Transpose", "LSTM", "Squeeze", "LSTM", "Squeeze", "Transpose", "MatMul", "Add"]
+
+
+def test_a_recurrent_layer_whose_parameters_are_computed_keeps_the_scan() -> None:
+    text = """
+    model M()(x: float[B, T, 3]) -> float[B, T, 3] {
+      layer net = LSTM(3)
+      y, _, _ = net(x)
+      layer slow = net with 0.5 * net.params
+      z, _, _ = slow(y)
+      return z
+    }"""
+    assert Counter(operators(agrees(text, {"B": 2, "T": 3}).graph)) >= Counter(["LSTM", "Scan"])
 
 
 # --- while ------------------------------------------------------------------------------------------------------------------------

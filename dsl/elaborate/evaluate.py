@@ -49,6 +49,9 @@ class Overloaded:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class Evaluator:
     def __init__(self, context: Context) -> None:
