@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 from backends.jax_calls import Inside
 from backends.jax_repeats import Repeats
 from backends.jax_spelling import array
 from backends.python import Body
-from backends.writer import Expression, Line, Namespace, call, fits, identifier, method, sequence
+from backends.writer import Expression, Line, Namespace, call, fits, method, sequence
 from dsl.ir import Graph, Node, Value
 from dsl.ops.sizes import dim, int_tuple
 
@@ -22,6 +23,8 @@ OWNED = ("params", "state", "training", "key", "keys")
 
 LONGEST = 40
 """Characters of an operand that is written in the call of a loop."""
+MOST_PLACES = 8
+"""Numbers of arguments that are listed."""
 
 
 Form: TypeAlias = "Callable[[list[Expression]], str]"
@@ -37,11 +40,11 @@ class Blocks(Repeats):
         captured = self._captured(body, node, own, own + counted)
         names, variables = self._scope(body, list(block.inputs)[: own + counted], captured)
         inputs, keys = list(variables), ["key"] if self._draws(node) else []
-        inner = self._inside(body, node, names, variables, captured, Inside(self.within.owner, names.shadow("key"), "keys"))
+        inner = self._inside(body, node, names, variables, captured, Inside(self.within.owner, "key", "keys"))
         carry = self._received(inner, names, "carry", inputs[counted : counted + carries], [])
         taken = self._received(inner, names, "xs", inputs[:counted] + inputs[counted + carries :], keys)
         step = body.let_name("step")
-        self._define(body, inner, f"{step}({carry}, {taken})", lambda xs: _parts(xs, carries))
+        self._define(body, inner, step, [carry, taken], lambda xs: _parts(xs, carries))
         count = dim(node.attributes["count"], "count")
         over = [call("jnp.arange", body.dim(count))] if counted else []
         over += [_in_front(x, axis) for x, axis in zip(self._arrays(body, node, carries, own), axes, strict=True)]
@@ -68,7 +71,7 @@ class Blocks(Repeats):
         if key:
             inner.statement(f"{key} = ", Expression(self._if_key(node, f"random.fold_in({self.key(node)}, {count})")))
         step = body.let_name("step")
-        self._define(body, inner, f"{step}({carry})", lambda xs: _next(xs, count))
+        self._define(body, inner, step, [carry], lambda xs: _next(xs, count))
         limit = body.dim(dim(node.attributes["limit"], "limit"))
         going = f"lambda {carry}: {carry}[0] & ({carry}[1] < {limit})"
         start, *first = self._arrays(body, node, 0, 1 + carries)
@@ -84,13 +87,15 @@ class Blocks(Repeats):
         names, variables = self._scope(body, list(block.inputs)[:wrt], captured)
         key, keys = (self.key(node).text, names.new("keys")) if self._draws(node) else ("", "")
         inner = self._inside(body, node, names, variables, captured, Inside(self.within.owner, key, keys))
-        (output,) = block.outputs
-        function = body.let_name(output)
-        self._define(body, inner, f"{function}({', '.join(variables.values())})", lambda xs: xs[0].text)
-        argnums = f", argnums={tuple(range(wrt))}" if wrt > 1 else ""
-        reads = tuple(read for v in node.inputs for read in body.expressions[v].reads)
-        found = call(f"jax.grad({function}{argnums})", *self._arrays(body, node, 0, wrt))
-        return Expression(found.text, reads=reads)
+        function = body.let_name(f"{next(iter(block.outputs))}_of")
+        self._define(body, inner, function, list(variables.values()), lambda xs: xs[0].text)
+        places = sequence(map(str, range(wrt))) if wrt <= MOST_PLACES else call("tuple", call("range", str(wrt)))
+        gradient = call("jax.grad", function, argnums=places if wrt > 1 else None)
+        given = self._arrays(body, node, 0, wrt)
+        found = call(gradient.text, *given)
+        if not fits(Line(body.indent, ", ".join(body.hint(Value(node.id, i)) for i in range(wrt)), found, " = ")):
+            found = call(body.let("gradient", gradient).text, *given)
+        return replace(found, reads=tuple(read for v in node.inputs for read in body.expressions[v].reads))
 
     # --- the function ---
 
@@ -120,15 +125,10 @@ class Blocks(Repeats):
         return found
 
     def _scope(self, body: Body, inputs: Sequence[str], captured: Mapping[str, Expression]) -> tuple[Namespace, dict[str, str]]:
-        """A scope for the function, and in it the variables of the inputs: names of the function around it where it does not read those."""
-        names = body.scope()
-        read = {word for x in captured.values() for word in re.findall(r"\w+", x.text)} | size_variables(body) | set(OWNED)
-        variables: dict[str, str] = {}
-        for name in inputs:
-            wanted = identifier(name)
-            hidden = wanted not in read and wanted not in self.file.names and wanted not in variables.values()
-            variables[name] = names.shadow(wanted) if hidden else names.new(wanted)
-        return names, variables
+        """A scope for the function, with variables for the inputs; what the block does not read it may call by the same names."""
+        read = {word for x in captured.values() for word in re.findall(r"\w+", x.text)} | size_variables(body)
+        names = Namespace({*read, *OWNED, self.within.key, self.within.keys}, outer=self.file.names)
+        return names, {name: names.new(name) for name in inputs}
 
     def _received(self, inner: Body, names: Namespace, wanted: str, inputs: Sequence[str], more: list[str]) -> str:
         """The argument that brings these inputs; where they are several, a statement takes it apart."""
@@ -140,14 +140,14 @@ class Blocks(Repeats):
         inner.statement(f"{', '.join([*_read(inner, inputs), *more])} = {argument}")
         return argument
 
-    def _define(self, body: Body, inner: Body, head: str, form: Form) -> None:
+    def _define(self, body: Body, inner: Body, name: str, arguments: list[str], form: Form) -> None:
         """Write the function, which returns its results in that form; what it receives is in `inner` already."""
         dialect = cast(Blocks, inner.dialect)
         if dialect.draws > 1:
             split = "random.split" if dialect.own.always else self.copied("split_key")
             inner.statement(f"{dialect.within.keys} = ", call(split, dialect.within.key, str(dialect.draws)))
         inner.write(lambda b: _return(b, form))
-        body.lines += [Line(body.indent, "def ", Expression(head), ":"), *inner.lines]
+        body.lines += [Line(body.indent, "def ", call(name, *arguments), ":"), *inner.lines]
 
     # --- operands and results ---
 

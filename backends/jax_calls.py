@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from backends.jax_arrays import constant
 from backends.jax_facts import Facts
-from backends.jax_init import is_convolution
+from backends.jax_init import LONGEST_LOOP, is_convolution, is_stacked, runs_of
 from backends.jax_library import FUNCTIONS, LAYERS
 from backends.jax_rows import ROWS
 from backends.python import Body, Rows
 from backends.schedule import schedule
 from backends.writer import Expression, Namespace, call, quoted
-from dsl.ir import Graph, Node
+from dsl.ir import Call, Graph, Node
 from dsl.ops.registry import CARDS
 from dsl.types import DType
 
@@ -91,11 +91,7 @@ class Calls:
         return Expression(self.file.table(value, dtype, name, body.names))
 
     def owned(self, body: Body, node: Node) -> Expression:
-        *parents, name = str(node.attributes["path"]).split(".")
-        place = "".join(["params" if node.op == "param" else "state", *(f"[{quoted(p)}]" for p in parents)])
-        if name == "weight" and parents and owner_is_convolution(self.within.owner, parents):
-            return call("jnp.moveaxis", f'{place}["weight.hwio"]', "(-1, -2)", "(0, 1)")
-        return Expression(f"{place}[{quoted(name)}]")
+        return place_of(self.within.owner, "params" if node.op == "param" else "state", str(node.attributes["path"]))
 
     def constant(self, body: Body, node: Node) -> Expression:
         return constant(body, node, [])
@@ -151,12 +147,36 @@ class Calls:
         body.statement(f"{place}[{quoted(name)}] = ", value)
 
 
-def owner_is_convolution(graph: Graph, parents: list[str]) -> bool:
-    """Whether the layer at that path keeps its weight as [*kernel, in, out]."""
-    found = graph
-    for parent in parents:
-        callee = next((n.target.graph for n in found.layers() if n.target is not None and n.target.child == parent), None)
-        if callee is None:
-            return False
-        found = callee
-    return found.library and is_convolution(found.definition)
+def place_of(owner: Graph, tree: str, path: str) -> Expression:
+    """The tensor at a path below `owner`, in the spec's layout, from the tree of that name."""
+    parts, name = path.split("."), path.rsplit(".", 1)[-1]
+    graphs, place, copies = [owner], tree, []
+    for i, part in enumerate(parts[:-1]):
+        if part.isdigit():
+            place, copy = _copy(place, int(part), sorted({run for g in graphs for run in runs_of(g, parts[i - 1])}))
+            copies += copy
+            targets = [t for g in graphs for t in targets_of(g, parts[i - 1]) if t.count and 0 <= int(part) - t.start < t.count]
+            graphs = [t.graph for t in targets]
+            continue
+        place += f"[{quoted(part)}]"
+        if not parts[i + 1].isdigit():
+            graphs = [t.graph for g in graphs for t in targets_of(g, part)]
+    kernel = len(parts) > 1 and name == "weight" and any(g.library and is_convolution(g.definition) for g in graphs)
+    place += f"[{quoted(name + '.hwio' if kernel else name)}]"
+    place += f"[{', '.join(copies)}]" if copies else ""
+    return replace(call("jnp.moveaxis", place, "(-1, -2)", "(0, 1)"), size=1) if kernel else Expression(place)
+
+
+def _copy(place: str, number: int, runs: list[tuple[int, int]]) -> tuple[str, list[str]]:
+    """The place of one copy of a `repeat`, and its index among those that are stacked."""
+    start, count = next((start, count) for start, count in runs if start <= number < start + count)
+    if not is_stacked(runs):
+        return f"{place}[{number}]", []
+    if count > LONGEST_LOOP:
+        return f'{place}["{start}:{start + count}"]', [str(number - start)]
+    return f'{place}["{number}"]', []
+
+
+def targets_of(graph: Graph, child: str) -> list[Call]:
+    """How the graph applies its layer of that name."""
+    return [n.target for n in graph.layers() if n.target is not None and n.target.child == child]
