@@ -303,7 +303,11 @@ class TreeBuilder:
         return "targets", _between(c)
 
     def using(self, c: Children) -> Clause:
-        return "using", _between(c)
+        rules: tuple[Rule, ...] = _between(c)
+        for rule in rules:
+            if type(rule.optimizer) in (Literal, NamePattern):
+                raise SpecError(_not_an_optimizer(rule.optimizer))
+        return "using", rules
 
     def rule(self, c: Children) -> Rule:
         if len(c) == 1:
@@ -565,6 +569,11 @@ def _input_with_default(parameter: Parameter) -> Diagnostic:
 def _not_a_stage(target: Expr) -> Diagnostic:
     message = "a stage of a pipeline is a layer or function to apply, not a value"
     return Diagnostic("DL0101", message, target.span, "expected a name, a call or an expression in brackets")
+
+
+def _not_an_optimizer(expr: Expr) -> Diagnostic:
+    fix = 'several patterns of one optimizer stand in brackets: `for ["**.bias", "**.scale"]`'
+    return Diagnostic("DL0101", "expected an optimizer, such as `adam(1e-3)`", expr.span, help=fix)
 
 
 def _no_patterns(span: Span) -> Diagnostic:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dsl.clause_errors import clause_error, clause_expected
 from dsl.diagnostics import Diagnostic
 from dsl.lalr import UnexpectedToken
 from dsl.source import Span
@@ -77,8 +78,11 @@ def _found(found: Token | None) -> str:
 
 def _special(found: Token, before: Token | None, words: list[Token], place: int, expected: set[str]) -> Diagnostic | None:
     if before is None:
-        message = "expected a definition: `model`, `module`, `fn`, `const`, `test`, `from` or `import`"
+        message = "expected a definition: `model`, `module`, `fn`, `const`, `train`, `test`, `from` or `import`"
         return Diagnostic("DL0101", message, found.span, _found(found)) if expected >= _DEFINITIONS else None
+    clause = clause_error(found, words, place, expected)
+    if clause is not None:
+        return clause
     if found.value in KEYWORDS and expected == {"NAME"}:
         message = f"`{found.value}` is a reserved word and cannot be a name"
         return Diagnostic("DL0109", message, found.span, help="choose another name")
@@ -121,7 +125,7 @@ def _why_not_ended(found: Token, words: list[Token], place: int) -> str:
     if found.type == "EQUAL":
         return "to compare, write `==`"
     if found.type == "LBRACE":
-        return "only `if`, `else`, `for`, `repeat(...)` and definitions have a body in braces"
+        return "only `if`, `else`, `for`, `scan`, `while`, `repeat(...)` and definitions have a body in braces"
     if _in_pipeline(words, place):
         return "a pipeline binds loosest: put it in brackets, `(x -> f) + y`"
     return "a new line starts the next statement"
@@ -163,6 +167,9 @@ _SPELLED = (
 
 def _sentence(before: Token | None, expected: set[str]) -> str:
     """What was expected after a word."""
+    wanted_clause = clause_expected(before, expected)
+    if wanted_clause is not None:
+        return wanted_clause
     if before is not None and before.type in _AFTER and expected & (_EXPRESSION | {"LBRACE"}):
         return _AFTER[before.type]
     after = "" if before is None or before.type == "_NEWLINE" or len(before.value) > 30 else f" after `{before.value}`"
