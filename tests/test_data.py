@@ -274,7 +274,7 @@ def test_what_is_held_out_leaves_something(fraction: float, exit_code: int) -> N
 
 
 def test_a_batch_that_no_epoch_could_fill() -> None:
-    with pytest.raises(SpecError, match="there are 10 rows, and a batch has 11"):
+    with pytest.raises(SpecError, match="the data has 10 rows, and a batch 11"):
         counted(10).batches(11, seed=0, epoch=0)
 
 

@@ -86,8 +86,7 @@ class Dataset:
             raise SpecError(Diagnostic("DL0838", f"{fraction} of the data cannot be held out", help="a fraction, such as 0.1"), 2)
         held_out = max(1, round(self.rows * fraction))
         if held_out >= self.rows:
-            what = "window" if isinstance(self.order, Windows) else "row"
-            raise SpecError(Diagnostic("DL0838", f"of {self.rows} {what}{'s'[: self.rows != 1]} none is left to train on"))
+            raise SpecError(Diagnostic("DL0838", f"the data has {self._counted()}, and none is left to train on"))
         training, validation = self.order.split(held_out)
         return replace(self, order=training), replace(self, order=validation)
 
@@ -107,12 +106,15 @@ class Dataset:
         SpecError where there are not enough rows for one batch.
         """
         if not self.batch_count(batch_size, drop_last=drop_last):
-            raise SpecError(
-                Diagnostic("DL0838", f"there are {self.rows} rows, and a batch has {batch_size}", help="take smaller batches")
-            )
+            message = f"the data has {self._counted()}, and a batch {batch_size}"
+            raise SpecError(Diagnostic("DL0838", message, help="take smaller batches"))
         positions = self.order.shuffled(np.random.default_rng([seed, epoch])) if shuffle else self.order.in_order()
         numbers = range(first, self.batch_count(batch_size, drop_last=drop_last))
         return (self._read(positions[n * batch_size : (n + 1) * batch_size]) for n in numbers)
+
+    def _counted(self) -> str:
+        unit = "window" if isinstance(self.order, Windows) else "row"
+        return f"{self.rows} {unit}{'' if self.rows == 1 else 's'}"
 
     def _read(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         return {name: column.read(positions).astype(self.dtypes[name], copy=False) for name, column in self.columns.items()}
