@@ -88,6 +88,9 @@ class TrainingSession(Protocol):
     def moments(self) -> Arrays:
         """What the rules keep beside the parameters, by names of the target's own."""
 
+    def scale(self, key: str, factor: float) -> None:
+        """Multiply the learning rate of a rule that waits for plateaus, by its key (see trainings.py), by that factor of the original."""
+
     def restore(self, weights: Arrays, moments: Arrays) -> None:
         """Go on from there. KeyError or ValueError where `moments` are another program's."""
 

@@ -14,21 +14,23 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
+from backends.base import Arrays, Artifact, EmitOptions, Session, TrainingSession, TrainOptions, Unsupported
 from backends.jax_facts import facts_of_all
 from backends.jax_init import Branch, InitWriter
 from backends.jax_merge import Written, groups_of, known_of
 from backends.jax_module import ModuleFunction, write_function
 from backends.jax_rows import ROWS
 from backends.python import Body
+from backends.trainings import draws
 from backends.writer import Expression, Line, Namespace, call, docstring, quoted, rendered, snake_case
 from dsl.ir import Graph, Node, Program
+from dsl.training import Training
 from dsl.types import DType
 
 LAYERS_FILE = Path(__file__).with_name("jax_layers.py")
 RESERVED = ("jax", "jnp", "lax", "random", "init", "init_params", "init_state", "apply", "from_named", "to_named")
 NAMING = ("nested", "named", "spec_names", "is_hwio")
-MODULE = re.compile(r"\b(jax|jnp|lax|random)\.")
+MODULE = re.compile(r"\b(jax|jnp|lax|random|np|optax|argparse)\.")
 
 
 @lru_cache(maxsize=1)
@@ -82,10 +84,19 @@ class FileWriter:
         """Note that the file has a function of jax_layers.py, and what that calls."""
         if function not in self._copied:
             self._copied[function] = None
-            for name in re.findall(r"\b[a-z_]\w*\b", layers()[function]):
-                if name in layers() and name != function and re.search(rf"(?<![\w.\"]){name}\(", layers()[function]):
+            text = self.library()[function]
+            for name in re.findall(r"\b[a-z_]\w*\b", text):
+                if name in self.library() and name != function and re.search(rf"(?<![\w.\"]){name}\(", text):
                     self.copied(name)
         return function
+
+    def library(self) -> dict[str, str]:
+        """The functions that may be copied, as text."""
+        return layers()
+
+    def more(self) -> list[str]:
+        """What comes after the functions of the model."""
+        return []
 
     def table(self, value: np.ndarray, dtype: DType, name: str, taken: Namespace) -> str:
         """The name of a constant of the file. The bytes are in hexadecimal, which is exact and of one form."""
@@ -135,14 +146,15 @@ class FileWriter:
     def text(self) -> str:
         """The whole file."""
         roots = [self._entry(entry, graph) for entry, graph in self.program.entries.items()]
+        more = self.more()
         modules = [definition(name, arguments) + body for (_, arguments, body), name in self._texts.items() if name in self._used]
         inits = self._inits()
         named = self._named()
         tables = [rendered(lines) for _, lines in self._tables.values()]
-        copied = [text for name, text in layers().items() if name in self._copied]
-        parts = [*copied, *modules, *roots, *inits, *named]
+        copied = [text for name, text in self.library().items() if name in self._copied]
+        parts = [*copied, *modules, *roots, *inits, *named, *more]
         code = "\n\n".join(parts)
-        head = rendered(docstring(self._header(), 0)) + "\n" + imports("".join([*tables, code]))
+        head = rendered(docstring(self.header(), 0)) + "\n" + imports("".join([*tables, code]))
         if tables:
             before, after = self._table_function(copied)
             code = "\n\n".join([before, "\n".join(tables), *after, *parts[len(copied) :]])
@@ -153,7 +165,7 @@ class FileWriter:
         made = layers()["table"]
         return made, [text for text in copied if text != made]
 
-    def _header(self) -> str:
+    def header(self) -> str:
         graph = self.program.main
         by = f"dslc {self.options.version}".strip()
         source = f" from {self.options.source}" if self.options.source else ""
@@ -272,8 +284,13 @@ def definition(name: str, arguments: tuple[str, ...]) -> str:
 def imports(code: str) -> str:
     """The import statements that `code` needs."""
     used = set(MODULE.findall(code))
-    lines = ["import jax"] if "jax" in used else []
+    standard = ["import argparse"] if "argparse" in used else []
+    standard += ["from functools import partial"] if re.search(r"\bpartial\(", code) else []
+    lines = [*standard, ""] if standard else []
+    lines += ["import jax"] if "jax" in used else []
     lines += ["import jax.numpy as jnp"] if "jnp" in used else []
+    lines += ["import numpy as np"] if "np" in used else []
+    lines += ["import optax"] if "optax" in used else []
     several = [name for name in ("lax", "random") if name in used]
     lines += [f"from jax import {', '.join(several)}"] if several else []
     return "".join(f"{line}\n" for line in lines)
@@ -298,6 +315,19 @@ class JaxBackend:
         from backends.jax_session import JaxSession
 
         return JaxSession(artifact.content.decode(), program, entry_names(program), weights, needs_x64(program), device)
+
+    def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact:
+        from backends.jax_training import training_source
+
+        return Artifact(".py", training_source(training, options, how).encode())
+
+    def load_training(
+        self, artifact: Artifact, training: Training, weights: Arrays, *, seed: int = 0, device: str = "cpu"
+    ) -> TrainingSession:
+        from backends.jax_trainer import JaxTraining
+
+        drawing, x64 = draws(training), needs_x64(training.program)
+        return JaxTraining(artifact.content.decode(), training, weights, drawing=drawing, x64=x64, seed=seed, device=device)
 
 
 BACKEND = JaxBackend()

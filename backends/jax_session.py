@@ -25,7 +25,7 @@ class JaxSession:
         self.program = program
         self.entries = entries
         self.x64 = x64
-        self.device = _device(device)
+        self.device = device_called(device)
         self.module = ModuleType(program.name)
         with self._settings():
             exec(compile(source, f"<{program.name} in JAX>", "exec"), self.module.__dict__)
@@ -38,15 +38,15 @@ class JaxSession:
         graph = self.program.entries[entry]
         owned = [self.params, self.state] if self._takes_state(entry) else [self.params]
         with self._settings():
-            given = [_given(inputs[name], graph.type(value).dtype) for name, value in graph.inputs.items()]
+            given = [given(inputs[name], graph.type(value).dtype) for name, value in graph.inputs.items()]
             found = self._jitted(entry)(*owned, *given, training=training, key=jax.random.key(0))
             updates: dict[str, np.ndarray] = {}
             if self._takes_state(entry):
                 found, state = cast("tuple[object, object]", found)
                 named = cast("Mapping[str, jax.Array]", self._function("to_named")(state))
-                updates = {name: _array(leaf) for name, leaf in named.items()} if training else {}
+                updates = {name: array(leaf) for name, leaf in named.items()} if training else {}
             outputs = [found] if len(graph.outputs) == 1 else list(cast("tuple[object, ...]", found))
-        return Result({name: _array(value) for name, value in zip(graph.outputs, outputs, strict=True)}, updates)
+        return Result({name: array(value) for name, value in zip(graph.outputs, outputs, strict=True)}, updates)
 
     def _takes_state(self, entry: str) -> bool:
         code = self._function(self.entries[entry]).__code__
@@ -70,19 +70,20 @@ class JaxSession:
             yield
 
 
-def _given(value: np.ndarray, dtype: DType) -> jax.Array:
+def given(value: np.ndarray, dtype: DType) -> jax.Array:
     """An input as an array of JAX; bf16 comes in the f32 that NumPy has for it."""
     return jax.numpy.asarray(value, jax.numpy.bfloat16 if dtype is DType.BF16 else None)
 
 
-def _device(name: str) -> jax.Device:
+def device_called(name: str) -> jax.Device:
+    """The device of that name; SpecError where this JAX does not run on it."""
     try:
         return jax.devices(name)[0]
     except RuntimeError:
         raise SpecError(Diagnostic("DL0703", f"this JAX does not run on `{name}`"), exit_code=3) from None
 
 
-def _array(value: object) -> np.ndarray:
+def array(value: object) -> np.ndarray:
     """A NumPy array of an element type that NumPy itself has."""
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

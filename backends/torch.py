@@ -6,6 +6,7 @@ in torch_file.py.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.base import Arrays, Artifact, EmitOptions, Result, Session, Unsupported
+from backends.base import Arrays, Artifact, EmitOptions, Result, Session, TrainingSession, TrainOptions, Unsupported
 from backends.torch_file import source_of
 from backends.torch_names import method_name
 from backends.torch_rows import ROWS
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Node, Program
+from dsl.training import Training
 from dsl.types import DType
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def module_of(text: str, name: str = "dslc_generated") -> ModuleType:
     module = ModuleType(name)
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     sys.modules[name] = module
-    exec(compile(text, filename, "exec"), module.__dict__)
+    exec(compile(text, filename, "exec", dont_inherit=True), module.__dict__)
     return module
 
 
@@ -76,6 +78,20 @@ class TorchSession:
             return Result(outputs)
         buffers = {name for name, p in self.program.parameters().items() if not p.trained}
         return Result(outputs, {name: to_numpy(b) for name, b in self.model.named_buffers() if name in buffers})
+
+
+def block_class(module: ModuleType) -> type[torch.nn.Module]:
+    """The class of a training: what its `make_optimizers` takes."""
+    found = inspect.signature(module.make_optimizers).parameters["model"].annotation
+    assert isinstance(found, type)
+    return found
+
+
+def _refuse_device(device: str) -> None:
+    import torch
+
+    if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+        raise SpecError(Diagnostic("DL0703", f"this PyTorch does not run on `{device}`"), exit_code=3)
 
 
 def torch_dtype(dtype: DType) -> torch.dtype:
@@ -123,11 +139,24 @@ class TorchBackend:
     def load(self, artifact: Artifact, program: Program, weights: Arrays, *, device: str = "cpu") -> Session:
         import torch
 
-        if device != "cpu" and not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
-            raise SpecError(Diagnostic("DL0703", f"this PyTorch does not run on `{device}`"), exit_code=3)
+        _refuse_device(device)
         model = main_class(module_of(artifact.content.decode()))()
         state = {name: torch.as_tensor(np.asarray(weights[name])) for name in program.parameters()}
         return TorchSession(program, model.to(device), state, device)
+
+    def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact:
+        from backends.torch_training import training_source
+
+        return Artifact(".py", training_source(training, options, how).encode())
+
+    def load_training(
+        self, artifact: Artifact, training: Training, weights: Arrays, *, seed: int = 0, device: str = "cpu"
+    ) -> TrainingSession:
+        from backends.torch_trainer import TorchTraining
+
+        _refuse_device(device)
+        module = module_of(artifact.content.decode())
+        return TorchTraining(module, block_class(module), training, weights, seed, device)
 
 
 BACKEND = TorchBackend()

@@ -1,0 +1,193 @@
+"""One step of a training in PyTorch: what each objective does, in order, and the layers that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from backends.base import TrainOptions
+from backends.torch_names import is_plain
+from backends.trainings import rules_of, split_inputs
+from backends.writer import Expression, Line, Namespace, Precedence, binary, call, number, quoted
+from dsl.ir import Graph
+from dsl.training import Follower, Objective, Training
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What the text of a step needs to know: the class of the block, its methods by entry point, the functions of learning rates."""
+
+    training: Training
+    how: TrainOptions
+    names: Namespace
+    kind: str
+    methods: Mapping[str, str]
+    rates: Mapping[int, str]
+
+    def graph(self, entry: str) -> Graph:
+        if entry == "draws" and self.training.draws is not None:
+            return self.training.draws
+        return self.training.program.entries[entry]
+
+
+class StepWriter:
+    """Writes `train_step` and `evaluate`."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.training = block.training
+        taken = ("model", "optimizers", "optimizer", "step", "found", "parameters", "part", "parts", "mine", "theirs", "loss")
+        self.scope = Namespace(taken, block.names)
+        self.inputs = {name: self.scope.new(name) for name in self.training.inputs}
+        draws = self.training.draws
+        self.drawn = {name: self.scope.new(name) for name in draws.outputs} if draws is not None else {}
+        self.variables = {**self.inputs, **self.drawn}
+
+    def train_step(self) -> list[Line]:
+        given = [f"model: {self.block.kind}", "optimizers: dict[str, torch.optim.Optimizer]", "step: int"]
+        about = '"""Step `step`, counted from 0: every objective in turn, on what the others left."""'
+        lines = [*self._head("train_step", given), Line(1, about)]
+        lines += self._draws()
+        lines.append(Line(1, "found: dict[str, Tensor] = {}"))
+        for objective in self.training.objectives:
+            lines += self._objective(objective)
+        for follower in self.training.followers:
+            lines += self._follow(follower)
+        return [*lines, Line(1, "return found")]
+
+    def evaluate(self) -> list[Line]:
+        lines = [Line(0, "@torch.no_grad()"), *self._head("evaluate", [f"model: {self.block.kind}"])]
+        lines += [Line(1, '"""The losses and metrics in inference mode."""'), Line(1, "model.eval()")]
+        lines += [*self._draws(), Line(1, "found: dict[str, Tensor] = {}")]
+        for objective in self.training.objectives:
+            variables = self._results(objective)
+            lines += self._computed(objective, variables, self.variables, 1)
+            lines += [Line(1, f"found[{quoted(name)}] = {v}") for name, v in self._keys(objective, variables)]
+        return [*lines, Line(1, "model.train()"), Line(1, "return found")]
+
+    def _head(self, name: str, first: Sequence[str]) -> list[Line]:
+        given = [*first, *(f"{v}: Tensor" for v in self.inputs.values())]
+        return [Line(0, "def ", call(name, *given), " -> dict[str, Tensor]:")]
+
+    def _draws(self) -> list[Line]:
+        draws = self.training.draws
+        if draws is None:
+            return []
+        made = call(f"model.{self.block.methods['draws']}", *(self.inputs[name] for name in draws.inputs))
+        return [Line(1, "with torch.no_grad():"), Line(2, f"{', '.join(self.drawn.values())} = ", made)]
+
+    # --- an objective ---
+
+    def _results(self, objective: Objective) -> list[str]:
+        """Variables for the outputs of its entry point, the loss first."""
+        scope = Namespace(self.variables.values(), self.block.names)
+        return [scope.new("loss"), *(scope.new(name) for name in list(self.block.graph(objective.entry).outputs)[1:])]
+
+    def _keys(self, objective: Objective, variables: Sequence[str]) -> list[tuple[str, str]]:
+        metrics = list(self.block.graph(objective.entry).outputs)[1:]
+        return list(zip((objective.name, *metrics), variables, strict=True))
+
+    def _computed(self, objective: Objective, results: Sequence[str], variables: Mapping[str, str], indent: int) -> list[Line]:
+        graph = self.block.graph(objective.entry)
+        made = call(f"model.{self.block.methods[objective.entry]}", *(variables[name] for name in graph.inputs))
+        line = Line(indent, f"{', '.join(results)} = ", made)
+        if self.block.how.amp is None:
+            return [line]
+        device = next(iter(self.inputs.values()))
+        return [Line(indent, f"with torch.autocast({device}.device.type, torch.bfloat16):"), line.indented(1)]
+
+    def _objective(self, objective: Objective) -> list[Line]:
+        indent = 1
+        lines = []
+        if objective.every != 1:
+            lines.append(Line(1, f"if step % {objective.every} == 0:"))
+            indent = 2
+        rules = rules_of(objective)
+        optimizers = [f"optimizers[{quoted(key)}]" for key, _ in rules]
+        if len(rules) == 1:
+            lines.append(Line(indent, f"optimizer = {optimizers[0]}"))
+            optimizers = ["optimizer"]
+        count = "step" if objective.every == 1 else f"step // {objective.every}"
+        for (_, rule), optimizer in zip(rules, optimizers, strict=True):
+            if id(rule.rate) in self.block.rates:
+                rate = call(self.block.rates[id(rule.rate)], count)
+                lines.append(Line(indent, f'{optimizer}.param_groups[0]["lr"] = ', rate))
+        lines += [Line(indent, f"{optimizer}.zero_grad()") for optimizer in optimizers]
+        groups = [f'{optimizer}.param_groups[0]["params"]' for optimizer in optimizers]
+        whole = self._is_whole(objective)
+        parameters = "" if whole and objective.clip is None else groups[0]
+        if parameters and (len(groups) > 1 or objective.clip is not None):
+            together = groups[0] if len(groups) == 1 else f"[{', '.join(f'*{g}' for g in groups)}]"
+            lines.append(Line(indent, f"parameters = {together}"))
+            parameters = "parameters"
+        inputs = None if whole else parameters
+        lines += self._backward(objective, indent, inputs)
+        if objective.clip is not None:
+            function = "clip_grad_norm_" if objective.clip.kind == "norm" else "clip_grad_value_"
+            lines.append(Line(indent, "", call(f"nn.utils.{function}", parameters, number(objective.clip.limit))))
+        return [*lines, *(Line(indent, f"{optimizer}.step()") for optimizer in optimizers)]
+
+    def _is_whole(self, objective: Objective) -> bool:
+        """Whether no parameter but those of the objective could get a gradient, so that none must be named."""
+        if len(self.training.objectives) > 1 or self.training.untrained or self.training.followers:
+            return False
+        trained = {name for name, p in self.training.program.parameters().items() if p.trained}
+        return trained == set(objective.parameters)
+
+    def _backward(self, objective: Objective, indent: int, inputs: str | None) -> list[Line]:
+        results = self._results(objective)
+        parts = self.block.how.accumulate
+        keys = self._keys(objective, results)
+        if parts == 1:
+            lines = self._computed(objective, results, self.variables, indent)
+            lines.append(Line(indent, "", call("loss.backward", inputs=inputs)))
+            return [*lines, *(Line(indent, f"found[{quoted(name)}] = {v}.detach()") for name, v in keys)]
+        split = self._split(objective)
+        scope = Namespace((*results, *self.variables.values()), self.scope)
+        pieces = {name: scope.new(f"{self.variables[name]}_part") for name in split}
+        names = ", ".join(quoted(name) for name, _ in keys)
+        lines = [
+            Line(indent, "found |= ", call("dict.fromkeys", f"({names},)" if len(keys) == 1 else f"({names})", "torch.zeros(())"))
+        ]
+        chunks = [f"{self.variables[name]}.chunk({parts})" for name in split]
+        over = call("zip", *chunks, strict="True") if len(chunks) > 1 else Expression(chunks[0])
+        lines.append(Line(indent, f"for {', '.join(pieces.values())} in ", over, ":"))
+        lines += self._computed(objective, results, {**self.variables, **pieces}, indent + 1)
+        scaled = binary(Expression("loss"), "/", number(parts))
+        lines.append(Line(indent + 1, "", call(f"({scaled.text}).backward", inputs=inputs)))
+        return [*lines, *(Line(indent + 1, f"found[{quoted(n)}] = found[{quoted(n)}] + {v}.detach() / {parts}") for n, v in keys)]
+
+    def _split(self, objective: Objective) -> list[str]:
+        """The inputs of the objective whose first axis is that of the batch."""
+        return split_inputs(self.training, self.block.graph(objective.entry))
+
+    # --- followers ---
+
+    def _follow(self, follower: Follower) -> list[Line]:
+        mine, theirs = member(follower.layer), member(follower.source)
+        if follower.decay is None:
+            copied = Line(1, f"{mine}.load_state_dict({theirs}.state_dict())")
+            every = follower.every or 1
+            return [copied] if every == 1 else [Line(1, f"if (step + 1) % {every} == 0:"), copied.indented(1)]
+        share = Expression(f"1 - {number(follower.decay).text}", Precedence.SUM)
+        lines = [
+            Line(1, "with torch.no_grad():"),
+            Line(2, "parts = ", call("zip", f"{mine}.parameters()", f"{theirs}.parameters()", strict="True")),
+            Line(2, "for mine, theirs in parts:"),
+            Line(3, "", call("mine.lerp_", "theirs", share)),
+        ]
+        if any(not p.trained and n.startswith(f"{follower.layer}.") for n, p in self.training.program.parameters().items()):
+            lines += [
+                Line(2, "parts = ", call("zip", f"{mine}.buffers()", f"{theirs}.buffers()", strict="True")),
+                Line(2, "for mine, theirs in parts:"),
+                Line(3, "mine.copy_(theirs)"),
+            ]
+        return lines
+
+
+def member(path: str) -> str:
+    """A layer of the model, as an expression."""
+    parts = path.split(".")
+    if all(is_plain(p) for p in parts):
+        return f"model.{path}"
+    return f"model.get_submodule({quoted(path)})"

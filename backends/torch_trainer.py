@@ -1,0 +1,98 @@
+"""Running a generated PyTorch training in this process, step by step, for the loop that reads data and keeps checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from backends.base import Arrays, Number
+from backends.trainings import draws, rules_of
+from dsl.training import Training
+from dsl.types import DType
+
+DTYPES = {
+    DType.F16: torch.float16, DType.BF16: torch.bfloat16, DType.F32: torch.float32, DType.F64: torch.float64,
+    DType.I8: torch.int8, DType.U8: torch.uint8, DType.I32: torch.int32, DType.I64: torch.int64, DType.BOOL: torch.bool,
+}  # fmt: skip
+
+
+class TorchTraining:
+    """A model, its optimizers and the functions of the file. Draws of step n are those of a generator seeded by the seed and n."""
+
+    def __init__(
+        self, module: ModuleType, kind: type[torch.nn.Module], training: Training, weights: Arrays, seed: int, device: str
+    ) -> None:
+        self.module = module
+        self.training = training
+        self.seed = seed
+        self.device = device
+        self.model = kind()
+        self._load(weights)
+        self.model.to(device)
+        self.optimizers: dict[str, torch.optim.Optimizer] = module.make_optimizers(self.model)
+        self.scales = {key: 1.0 for o in training.objectives for key, rule in rules_of(o) if rule.plateau is not None}
+        self._names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
+        self._draws = draws(training)
+
+    def _load(self, weights: Arrays) -> None:
+        wanted = self.training.program.parameters()
+        self.model.load_state_dict({name: torch.as_tensor(np.asarray(weights[name])) for name in wanted})
+
+    def step(self, number: int, batch: Arrays) -> Mapping[str, Number]:
+        if self._draws:
+            torch.manual_seed(_mixed(self.seed, number))
+        more = [self.scales] if self.scales else []
+        found: dict[str, torch.Tensor] = self.module.train_step(self.model, self.optimizers, *more, number, *self._given(batch))
+        return found
+
+    def evaluate(self, batch: Arrays) -> Mapping[str, Number]:
+        if self._draws:
+            torch.manual_seed(self.seed)
+        found: dict[str, torch.Tensor] = self.module.evaluate(self.model, *self._given(batch))
+        return found
+
+    def _given(self, batch: Arrays) -> list[torch.Tensor]:
+        types = self.training.inputs.items()
+        return [torch.as_tensor(batch[n]).to(self.device, DTYPES[t.dtype], non_blocking=True) for n, t in types]
+
+    def scale(self, key: str, factor: float) -> None:
+        self.scales[key] = factor
+
+    def weights(self) -> Arrays:
+        owned = self.training.program.parameters()
+        return {name: _array(tensor) for name, tensor in self.model.state_dict().items() if name in owned}
+
+    def moments(self) -> Arrays:
+        return {name: _array(value) for name, _, _, value in self._state()}
+
+    def _state(self) -> Iterator[tuple[str, dict[str, torch.Tensor], str, torch.Tensor]]:
+        """What the optimizers keep: a name for it, and where it is."""
+        for key, optimizer in self.optimizers.items():
+            for parameter, state in optimizer.state.items():
+                for part, value in state.items():
+                    if isinstance(value, torch.Tensor):
+                        yield f"{key}/{self._names[parameter]}/{part}", state, part, value
+
+    def restore(self, weights: Arrays, moments: Arrays) -> None:
+        self._load(weights)
+        parameters = dict(self.model.named_parameters())
+        for name, value in moments.items():
+            key, path, part = name.split("/")
+            parameter = parameters[path]
+            tensor = torch.as_tensor(np.array(value))
+            own = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+            self.optimizers[key].state[parameter][part] = own
+
+
+def _mixed(seed: int, step: int) -> int:
+    """One seed from two numbers."""
+    words = np.random.SeedSequence((seed, step)).generate_state(2)
+    return int(words[0]) << 31 ^ int(words[1])
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    found = tensor.detach().cpu()
+    return np.array((found.float() if found.dtype is torch.bfloat16 else found).numpy())

@@ -1,0 +1,51 @@
+"""What emitters of trainings ask of one: its entry points, keys for its rules, layers behind names of parameters, the axis of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dsl.dims import symbols_of
+from dsl.ir import Graph, Program
+from dsl.ops.registry import CARDS
+from dsl.training import Objective, Rule, Training
+
+
+def entries_of(training: Training) -> Program:
+    """The program of a training, its draws among the entry points."""
+    entries = dict(training.program.entries)
+    if training.draws is not None:
+        entries["draws"] = training.draws
+    return Program(training.name, entries)
+
+
+def draws(training: Training) -> bool:
+    """Whether a step draws random numbers."""
+    roots = entries_of(training).entries.values()
+    nodes = (node for root in roots for graph in root.callees() for node in graph)
+    return any(node.op in CARDS and CARDS[node.op].random for node in nodes)
+
+
+def rules_of(objective: Objective) -> list[tuple[str, Rule]]:
+    """The rules of an objective, each with the key of its optimizer."""
+    if len(objective.rules) == 1:
+        return [(objective.name, objective.rules[0])]
+    return [(f"{objective.name} {i}", rule) for i, rule in enumerate(objective.rules)]
+
+
+def layers_of(training: Training, names: Sequence[str]) -> list[str] | None:
+    """Layers of the block whose parameters are together those of that name; [] for all, None where there are no such layers."""
+    trained = [name for name, p in training.program.parameters().items() if p.trained]
+    wanted = set(names)
+    if wanted == set(trained):
+        return []
+    heads = list(dict.fromkeys(name.split(".")[0] for name in names))
+    covered = {name for name in trained if name.split(".")[0] in heads and "." in name}
+    return heads if covered == wanted else None
+
+
+def split_inputs(training: Training, graph: Graph) -> list[str]:
+    """The inputs of a graph whose first axis is the first of the batch's first input, which is the axis of its rows."""
+    first = next(iter(training.inputs.values()))
+    rows = symbols_of(first.shape[0]) if first.rank else ()
+    types = {name: graph.type(value) for name, value in graph.inputs.items()}
+    return [name for name, t in types.items() if t.rank and symbols_of(t.shape[0]) == rows]
