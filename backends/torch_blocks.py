@@ -143,10 +143,13 @@ def _rebind(body: Body, wanted: Mapping[str, str]) -> None:
         if free is None:
             break
         body.statement(f"{free} = ", left.pop(free), read=False)
-    if left and not fits(Line(body.indent, ", ".join(left), Expression(", ".join(x.text for x in left.values())), " = ")):
-        left = {v: _short(body, wanted[v], " " * len(body.hint(body.graph.outputs[wanted[v]]) * 40)) for v in left}
-    if left:
-        body.statement(f"{', '.join(left)} = {', '.join(x.text for x in left.values())}")
+    if not left:
+        return
+    line = Line(body.indent, f"{', '.join(left)} = ", Expression(", ".join(x.text for x in left.values())))
+    if not fits(line):
+        found = [body.assign(body.graph.outputs[wanted[v]], x) for v, x in left.items()]
+        line = Line(body.indent, f"{', '.join(left)} = ", Expression(", ".join(x.text for x in found)))
+    body.lines.append(line)
 
 
 def while_loop(body: Body, node: Node, operands: Operands) -> None:
@@ -175,7 +178,7 @@ def gradient(body: Body, node: Node, operands: Operands) -> Expression:
     found = body.read_often(node, range(len(node.inputs)))
     given = [tensor(body, x, body.graph.type(v)) for x, v in zip(found[:wanted], node.inputs, strict=False)]
     captured = dict(zip(names[wanted:], found[wanted:], strict=True))
-    function, scope = body.let_name(f"{result}_of"), body.scope()
+    function, scope = body.let_name(f"{result.strip('_')}_of"), body.scope()
     taken = {x.text for x in captured.values()}
     variables = {name: _parameter(scope, name, x, taken) for name, x in zip(names, given, strict=False)}
     inner = body.nested(node, scope, variables, captured)

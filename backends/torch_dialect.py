@@ -37,6 +37,14 @@ class TorchBody(Body):
 
     guard = "with torch.no_grad():"
 
+    def _visit(self, node: Node) -> None:
+        if "given" not in node.attributes:
+            super()._visit(node)
+            return
+        expression = self.dialect.call(self, node, [self.expressions[v] for v in node.inputs])
+        reads = tuple(read for v in node.inputs for read in self.expressions[v].reads)
+        self._bind([Value(node.id, i) for i in range(len(node.types))], replace(expression, reads=reads))
+
 
 class TorchDialect:
     """Spells the graphs of one unit. `training` is the text of the mode; tables that the graphs need are collected."""
@@ -117,18 +125,20 @@ class TorchDialect:
         if _applied(layer, child, target.graph) != layer:
             raise refused(self.name, node, Unsupported("only the entry point `forward` can be applied with other parameters"))
         count = len(operands) - len(given)
-        values = [x.text for x in operands[count:]]
-        pairs = [f"{quoted(name)}: {value}" for name, value in zip(given, values, strict=True)]
+        inputs = sequence(x if x.simple else body.named(node, i) for i, x in enumerate(operands[:count]))
+        pairs = [f"{quoted(name)}: {value}" for name, value in zip(given, operands[count:], strict=True)]
         stream = generator(target.graph)
         streams = [f'{{"generator": {stream}}}'] if stream else []
-        parameters = f"{{{', '.join(pairs)}}}"
-        made = call("torch.func.functional_call", layer, parameters, sequence(operands[:count]), *streams)
+        made = call("torch.func.functional_call", layer, f"{{{', '.join(pairs)}}}", inputs, *streams)
         if fits(Line(body.indent, " " * (len(body.hint(Value(node.id))) + 3), Expression(made.text))):
             return made
+        for i, pair in enumerate(pairs):
+            if not fits(Line(body.indent + 1, f"{pair},")):
+                pairs[i] = f"{quoted(given[i])}: {body.named(node, count + i)}"
         name = body.let_name("parameters")
         body.lines += [Line(body.indent, f"{name} = {{"), *(Line(body.indent + 1, f"{pair},") for pair in pairs)]
         body.lines.append(Line(body.indent, "}"))
-        return call("torch.func.functional_call", layer, name, sequence(operands[:count]), *streams)
+        return call("torch.func.functional_call", layer, name, inputs, *streams)
 
     def _tensors(self, body: Body, node: Node, operands: list[Expression]) -> list[Expression]:
         return [tensor(body, x, body.graph.type(v)) for x, v in zip(operands, node.inputs, strict=True)]

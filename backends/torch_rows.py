@@ -132,6 +132,8 @@ def _where(body: Body, node: Node, xs: Operands) -> Expression:
 
 def _cast(body: Body, node: Node, xs: Operands) -> Expression:
     source, wanted = types(body, node)[0].dtype, dtype_of(node.attributes)
+    if xs[0].scalar and source.is_int and wanted.is_float:
+        return replace(call("float", xs[0]), scalar=True)
     if xs[0].scalar:
         return tensor(body, xs[0], node.type)
     return xs[0] if source is wanted else as_type(body, xs[0], wanted)

@@ -62,7 +62,7 @@ def compare(made: Program, inputs: Mapping[str, np.ndarray], *, training: bool =
     for name, want in (*wanted.outputs.items(), *wanted.updates.items()):
         have = found.outputs[name] if name in found.outputs else found.updates[name]
         # float32 after a few products: relative to the largest element
-        np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.max(np.abs(want)))))
+        np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.max(np.abs(want), initial=0.0))))
 
 
 def assert_clean(path: Path) -> None:
