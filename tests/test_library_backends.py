@@ -230,6 +230,48 @@ INITIALIZERS: dict[str, Group] = {
     ]),
 }  # fmt: skip
 
+DISTRIBUTIONS: dict[str, Group] = {
+    "distributions": (
+        "a: float[B, 4], c: float[B, 4], x: float[B, 4], d: float[B, 4], y: float[B], k: int[B]", [
+        "bernoulli_log_prob(cast(x > 0, float), 40 * a)", "bernoulli_entropy(40 * a)", "bernoulli_kl(a, c)",
+        "categorical_log_prob(k, a)", "categorical_entropy(a)", "categorical_kl(a, c)",
+        "normal_log_prob(x, a, exp(d))", "normal_log_prob(x)", "normal_entropy(exp(d))", "normal_kl(a, exp(d), c, 2.0)",
+        "normal_kl(a, exp(d))", "diagonal_normal_log_prob(x, a, exp(d))", "diagonal_normal_log_prob(x)",
+        "diagonal_normal_entropy(exp(d))", "diagonal_normal_kl(a, exp(d), c, exp(x))", "diagonal_normal_kl(a, exp(d))",
+        "logistic_mixture_log_prob(y, a, c, d)", "discretized_logistic_mixture_log_prob(0.3 * y, a, c, d)",
+        "discretized_logistic_mixture_log_prob(y, a, c, d - 2, levels=9)",
+    ]),
+    "draws": ("a: float[B, 4], c: float[B, 4], d: float[B, 4]", [
+        "bernoulli_sample(a)", "categorical_sample(a)", "normal_sample(a, exp(d))", "normal_sample(a, 2.0)",
+        "diagonal_normal_sample(a, exp(d))", "logistic_mixture_sample(a, c, d)",
+        "discretized_logistic_mixture_sample(a, c, d)", "gumbel_softmax(a)", "gumbel_softmax(a, 0.5, hard=true)",
+    ]),
+    "gradient": ("a: float[B, 4], c: float[B, 4]", [
+        "straight_through(round(a), c)", "gradient_reversal(a)", "gradient_reversal(a, 0.5)", "score_function(a, c)",
+    ]),
+}  # fmt: skip
+
+LENGTH = "cast(y > 0, int) * 2"
+RECURRENT: dict[str, Group] = {
+    "recurrent": ("x: float[B, T, 3], s: float[B, 2], r: float[B, 2]", [
+        "RNN(2)(x).hs", "RNN(2, act=relu)(x, s).h", "RNN(2, act=sigmoid, biases=1)(x).hs", "RNN(2, reverse=true, biases=0)(x).hs",
+        "LSTM(2)(x).hs", "LSTM(2, biases=1)(x, s, r).c", "LSTM(2, biases=0, reverse=true)(x, s, r).h", "LSTM(2, reverse=true)(x).hs",
+        "GRU(2)(x).hs", "GRU(2, biases=1)(x, s).h", "GRU(2, biases=0, reverse=true)(x, s).hs",
+    ]),
+    "recurrent with lengths": ("x: float[B, T, 3], s: float[B, 2], r: float[B, 2], y: float[B]", [
+        f"{layer}, length={LENGTH}).{result}" for layer in ("RNN(2)(x", "LSTM(2)(x", "GRU(2)(x, s", "LSTM(2, reverse=true)(x, s, r",
+        "GRU(2, reverse=true)(x", "RNN(2, reverse=true)(x, s") for result in ("hs", "h")
+    ]),
+    "cells": ("x: float[B, 3], s: float[B, 2], r: float[B, 2]", [
+        *(f"RNNCell(2, biases={b})(x, s)" for b in range(3)), *(f"LSTMCell(2, biases={b})(x, s, r).h" for b in range(3)),
+        *(f"GRUCell(2, biases={b})(x, s)" for b in range(3)), "LSTMCell(2)(x, s, r).c",
+    ]),
+    "stacks": ("x: float[B, T, 3]", [
+        f"Stacked{kind}(2, 2, bidirectional={both})(x).{result}" for kind in ("RNN", "LSTM", "GRU") for both in ("false", "true")
+        for result in ("hs", "h")
+    ]),
+}  # fmt: skip
+
 RULE = "step * step + 1, abs(lr)"
 TRAINING: dict[str, Group] = {
     "rules": ("p: float[N], g: float[N], m: float[N], n: float[N], step: float[], lr: float[]", [
@@ -261,7 +303,9 @@ FILES: dict[str, dict[str, Group]] = {
     "activation": ACTIVATIONS,
     "attention": ATTENTION,
     "conv": CONV,
+    "distribution": {name: DISTRIBUTIONS[name] for name in ("distributions", "draws")},
     "embedding": {"embedding": LINEAR["embedding"]},
+    "gradient": {"gradient": DISTRIBUTIONS["gradient"]},
     "initializer": INITIALIZERS,
     "linear": {"linear": LINEAR["linear"]},
     "loss": LOSS,
@@ -269,6 +313,7 @@ FILES: dict[str, dict[str, Group]] = {
     "norm": NORM,
     "optimizer": {"rules": TRAINING["rules"]},
     "pool": POOL,
+    "recurrent": RECURRENT,
     "schedule": {"rates": TRAINING["rates"]},
 }
 GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
