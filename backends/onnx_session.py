@@ -5,14 +5,14 @@ NumPy has no bf16: a model that takes or gives it is opened with casts from and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from backends.base import Arrays, Artifact, Result
 from backends.onnx_types import NUMPY
@@ -50,9 +50,7 @@ def _with_f32_ends(content: bytes) -> bytes:
     model = ModelProto.FromString(content)
     graph = model.graph
     narrow = {v.name for v in (*graph.input, *graph.output) if v.type.tensor_type.elem_type == TensorProto.BFLOAT16}
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [f"{name}.bf16" if name in narrow else name for name in names]
+    _rename(graph, {name: f"{name}.bf16" for name in narrow})
     given = [v.name for v in graph.input if v.name in narrow]
     made = [v.name for v in graph.output if v.name in narrow]
     before = [helper.make_node("Cast", [name], [f"{name}.bf16"], to=TensorProto.BFLOAT16) for name in given]
@@ -64,6 +62,16 @@ def _with_f32_ends(content: bytes) -> bytes:
         if v.name in narrow:
             v.type.tensor_type.elem_type = TensorProto.FLOAT
     return bytes(model.SerializeToString())
+
+
+def _rename(graph: GraphProto, new: Mapping[str, str]) -> None:
+    """Give values other names in the nodes of a graph and in the bodies of its loops."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, new)
 
 
 @dataclass(slots=True)
@@ -83,11 +91,22 @@ class OnnxSession:
         if entry not in self.sessions:
             self.sessions[entry] = opened(self.emitted(entry), self.program.entries[entry], self.device)
         session, graph = self.sessions[entry], self.program.entries[entry]
+        _refuse_nothing(graph, inputs)
         feed = {}
         for slot, (name, value) in zip(session.get_inputs(), graph.inputs.items(), strict=True):
             feed[slot.name] = _given(inputs[name], graph.type(value).dtype)
         found = session.run(None, feed)
         return Result(dict(zip(graph.outputs, found, strict=True)))
+
+
+def _refuse_nothing(graph: Graph, inputs: Arrays) -> None:
+    """SpecError for an empty input where steps are run over: onnxruntime would end the process."""
+    empty = [name for name in graph.inputs if np.asarray(inputs[name]).size == 0]
+    if empty and any(node.op == "scan" for callee in graph.callees() for node in callee):
+        raise SpecError(
+            Diagnostic("DL0714", f"the input `{empty[0]}` is empty, and onnxruntime cannot run a `scan` over nothing"),
+            exit_code=2,
+        )
 
 
 def _given(value: np.ndarray, dtype: DType) -> np.ndarray:

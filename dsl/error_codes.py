@@ -590,6 +590,11 @@ CODES: dict[str, Code] = {
         "ONNX models are specialised to inference: dropout and updates of buffers are gone from them. Train with torch or "
         "jax, and compile the trained weights to ONNX.",
     ),
+    "DL0714": Code(
+        "steps over nothing in onnxruntime",
+        "A size is at least 1. onnxruntime's Scan, LSTM and GRU end the whole process where there is no step or no row, so "
+        "an empty input is refused before they see it. A program that runs an ONNX file by itself has to look out for that.",
+    ),
     "DL0721": Code(
         "no such error code",
         "`dslc explain` without a code lists them all.",

@@ -12,7 +12,7 @@ import pytest
 from backends.base import EmitOptions
 from backends.onnx import BACKEND
 from backends.reference import Interpreter
-from dsl.compiler import compile_graph, compile_spec
+from dsl.compiler import compile_graph, compile_spec, run_program
 from dsl.diagnostics import SpecError
 from dsl.dims import evaluate
 from dsl.ir import Graph, Program
@@ -139,6 +139,11 @@ def test_a_scan_over_what_may_be_nothing_is_a_loop() -> None:
     for option in ("", "reverse=true"):
         read = agrees(text % option, {"B": 2, "T": 1}, {"B": 2, "T": 2}, {"B": 3, "T": 9})
         assert "Loop" in operators(read.graph) and "Scan" not in operators(read.graph)
+
+
+def test_an_empty_input_is_refused_where_onnxruntime_would_end_the_process() -> None:
+    with pytest.raises(SpecError, match=r"DL0714.*`x` is empty"):
+        run_program(model(RECURRENT % ""), {"x": np.zeros((2, 0, 3), np.float32)}, target="onnx")
 
 
 def test_scans_nest() -> None:
