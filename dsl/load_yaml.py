@@ -7,7 +7,7 @@ grammar; grammar/spec.schema.json describes the keys.
 from __future__ import annotations
 
 from dsl import yaml_expressions as read
-from dsl.build_tree import check_hyper_parameters, check_inputs, no_entry
+from dsl.check_syntax import check_hyper_parameters, check_inputs, no_entry
 from dsl.depth import too_deep
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.parse import collector_paused

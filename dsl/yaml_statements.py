@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from dsl import yaml_expressions as read
-from dsl.build_tree import check_loop
+from dsl.check_syntax import check_loop, make_rule
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.source import Span
 from dsl.syntax import (
@@ -246,12 +246,10 @@ class StatementLoader:
     def rule(self, node: YamlNode) -> Rule:
         """An optimizer, or `{rule: adam(1e-3), for: PATTERNS}`."""
         if not isinstance(node, YamlMapping):
-            return Rule(read.expression(node), (), node.span)
+            return make_rule(read.expression(node), None, node.span, node.span)
         self.known_keys(node, {"rule", "for"})
-        optimizer, patterns = self.needed(node, "rule"), _each_expression(self.needed(node, "for"))
-        if not patterns:
-            raise SpecError(Diagnostic("DL0101", "expected the parameters that the rule is for", node.span))
-        return Rule(read.expression(optimizer), patterns, node.span)
+        optimizer, patterns = self.needed(node, "rule"), self.needed(node, "for")
+        return make_rule(read.expression(optimizer), _each_expression(patterns), patterns.span, node.span)
 
 
 def _each_expression(node: YamlNode) -> tuple[Expr, ...]:
