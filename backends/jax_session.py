@@ -38,8 +38,8 @@ class JaxSession:
         graph = self.program.entries[entry]
         owned = [self.params, self.state] if self._takes_state(entry) else [self.params]
         with self._settings():
-            given = [given(inputs[name], graph.type(value).dtype) for name, value in graph.inputs.items()]
-            found = self._jitted(entry)(*owned, *given, training=training, key=jax.random.key(0))
+            feed = [given(inputs[name], graph.type(value).dtype) for name, value in graph.inputs.items()]
+            found = self._jitted(entry)(*owned, *feed, training=training, key=jax.random.key(0))
             updates: dict[str, np.ndarray] = {}
             if self._takes_state(entry):
                 found, state = cast("tuple[object, object]", found)
