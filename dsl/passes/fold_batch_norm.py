@@ -92,21 +92,6 @@ class Uses:
         return child is not None and all(len(self.places[path]) == 1 for path in self.paths[id(graph), child])
 
 
-def _exposed(program: Program) -> set[int]:
-    """The graphs of layers whose parameters are read or given from outside."""
-    found: set[int] = set()
-    for graph in {id(g): g for root in program.entries.values() for g in root.callees()}.values():
-        read = {
-            str(n.attributes["path"]).partition(".")[0]
-            for n in graph
-            if n.op in ("param", "buffer") and "." in str(n.attributes["path"])
-        }
-        for node in graph.calls():
-            if node.target is not None and (node.target.child in read or "given" in node.attributes):
-                found |= {id(g) for g in node.target.graph.callees()}
-    return found
-
-
 def _folded(graph: Graph, done: dict[int, Graph], uses: Uses) -> tuple[list[Fold], Graph]:
     found: list[Fold] = []
     result = with_callees(graph, done)
