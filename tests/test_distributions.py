@@ -6,7 +6,8 @@ but for one seed in two million, and the seed is fixed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -21,6 +22,18 @@ from dsl.source import Source
 from dsl.types import DType
 
 Tensors = Mapping[str, torch.Tensor]
+
+
+class Distribution(Protocol):
+    """What torch.distributions has, which is not typed."""
+
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def entropy(self) -> torch.Tensor: ...
+
+
+KINDS: Mapping[str, Callable[..., Distribution]] = vars(td)
+kl_divergence: Callable[[Distribution, Distribution], torch.Tensor] = vars(td)["kl_divergence"]
 
 RNG = torch.Generator().manual_seed(11)
 
@@ -44,30 +57,40 @@ X, BITS, CLASSES = draw(4, 5), (draw(4, 5) > 0).double(), torch.tensor([0, 4, 2,
 ALL = {"a": A, "c": C, "s": S, "u": U, "x": X, "bits": BITS, "k": CLASSES}
 EXTREME = torch.tensor([[-800.0, -40.0, 0.0, 40.0, 800.0]], dtype=torch.float64)
 
-bernoulli, categorical, normal = (lambda v: td.Bernoulli(logits=v)), (lambda v: td.Categorical(logits=v)), td.Normal
+
+def bernoulli(logits: torch.Tensor) -> Distribution:
+    return KINDS["Bernoulli"](logits=logits)
 
 
-def diagonal(mean: torch.Tensor, std: torch.Tensor) -> td.Distribution:
-    return td.Independent(td.Normal(mean, std), 1)
+def categorical(logits: torch.Tensor) -> Distribution:
+    return KINDS["Categorical"](logits=logits)
+
+
+def normal(mean: torch.Tensor, std: torch.Tensor | float) -> Distribution:
+    return KINDS["Normal"](mean, std)
+
+
+def diagonal(mean: torch.Tensor, std: torch.Tensor) -> Distribution:
+    return KINDS["Independent"](normal(mean, std), 1)
 
 
 CASES: list[tuple[str, torch.Tensor]] = [
     ("bernoulli_log_prob(bits, a)", bernoulli(A).log_prob(BITS)),
     ("bernoulli_entropy(a)", bernoulli(A).entropy()),
-    ("bernoulli_kl(a, c)", td.kl_divergence(bernoulli(A), bernoulli(C))),
+    ("bernoulli_kl(a, c)", kl_divergence(bernoulli(A), bernoulli(C))),
     ("categorical_log_prob(k, a)", categorical(A).log_prob(CLASSES)),
     ("categorical_entropy(a)", categorical(A).entropy()),
-    ("categorical_kl(a, c)", td.kl_divergence(categorical(A), categorical(C))),
+    ("categorical_kl(a, c)", kl_divergence(categorical(A), categorical(C))),
     ("normal_log_prob(x, a, s)", normal(A, S).log_prob(X)),
     ("normal_log_prob(x)", normal(0.0 * A, torch.ones_like(S)).log_prob(X)),
     ("normal_log_prob(x, a, 2.5)", normal(A, 2.5).log_prob(X)),
     ("normal_entropy(s)", normal(A, S).entropy()),
-    ("normal_kl(a, s, c, u)", td.kl_divergence(normal(A, S), normal(C, U))),
-    ("normal_kl(a, s)", td.kl_divergence(normal(A, S), normal(0 * A, 1 + 0 * S))),
+    ("normal_kl(a, s, c, u)", kl_divergence(normal(A, S), normal(C, U))),
+    ("normal_kl(a, s)", kl_divergence(normal(A, S), normal(0 * A, 1 + 0 * S))),
     ("diagonal_normal_log_prob(x, a, s)", diagonal(A, S).log_prob(X)),
     ("diagonal_normal_entropy(s)", diagonal(A, S).entropy()),
-    ("diagonal_normal_kl(a, s, c, u)", td.kl_divergence(diagonal(A, S), diagonal(C, U))),
-    ("diagonal_normal_kl(a, s)", td.kl_divergence(diagonal(A, S), diagonal(0 * A, 1 + 0 * S))),
+    ("diagonal_normal_kl(a, s, c, u)", kl_divergence(diagonal(A, S), diagonal(C, U))),
+    ("diagonal_normal_kl(a, s)", kl_divergence(diagonal(A, S), diagonal(0 * A, 1 + 0 * S))),
 ]  # fmt: skip
 
 
@@ -87,12 +110,10 @@ def test_extreme_logits_are_finite(expression: str) -> None:
     assert np.isfinite(computed(expression, {"v": EXTREME})).all()
 
 
-def logistic_mixture(logits: torch.Tensor, mean: torch.Tensor, log_scale: torch.Tensor) -> td.MixtureSameFamily:
-    logistic = td.TransformedDistribution(
-        td.Uniform(torch.zeros_like(mean), torch.ones_like(mean)),
-        [td.SigmoidTransform().inv, td.AffineTransform(mean, log_scale.exp())],
-    )
-    return td.MixtureSameFamily(td.Categorical(logits=logits), logistic)
+def logistic_mixture(logits: torch.Tensor, mean: torch.Tensor, log_scale: torch.Tensor) -> Distribution:
+    uniform = KINDS["Uniform"](torch.zeros_like(mean), torch.ones_like(mean))
+    logit, affine = vars(td)["SigmoidTransform"]().inv, vars(td)["AffineTransform"](mean, log_scale.exp())
+    return KINDS["MixtureSameFamily"](categorical(logits), KINDS["TransformedDistribution"](uniform, [logit, affine]))
 
 
 MIX = {"w": draw(4, 3), "m": draw(4, 3) * 0.4, "z": draw(4, 3) * 0.5 - 2}
