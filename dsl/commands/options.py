@@ -44,7 +44,12 @@ def weight_options(command: Command) -> Command:
     """`--weights` and `--seed`."""
     for option in (
         click.option(
-            "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the initial weights."
+            "--seed",
+            metavar="N",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of the initial weights, and of an ONNX file's random operators.",
         ),
         click.option("--weights", metavar="FILE", help="Weights (.safetensors, .npz); initial ones by default."),
     ):
