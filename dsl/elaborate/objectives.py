@@ -361,7 +361,7 @@ class Objectives:
         statement = minimized.statement
         found = reached(graph, minimized.loss.value)
         selected = [n for n in everything if not minimized.over or any(c.matches(n) for c in minimized.over)]
-        self._check_chosen(minimized.over, everything)
+        self._check_chosen([[c] for c in minimized.over], everything)
         trained = [n for n in selected if n in found]
         if not trained:
             message = f"no parameter changes `{minimized.name}`" if selected else "this objective is over no parameter"
@@ -384,23 +384,23 @@ class Objectives:
             minimized.name, minimized.name, self._grouped(minimized, trained), minimized.clip, minimized.every, statement.span
         )
 
-    def _check_chosen(self, chosen: Sequence[Chosen], among: Sequence[str]) -> None:
-        """Each of several choices means something, and nothing is meant twice."""
-        first: dict[str, Chosen] = {}
-        for choice in chosen:
+    def _check_chosen(self, groups: Sequence[Sequence[Chosen]], among: Sequence[str]) -> None:
+        """Each of the choices means something, and no two groups of them mean the same parameter."""
+        first: dict[str, tuple[int, Chosen]] = {}
+        for i, choice in ((i, choice) for i, group in enumerate(groups) for choice in group):
             found = [n for n in among if choice.matches(n)]
             if not found:
                 raise error("DL0534", "no parameter has such a name", choice.span, help=f"there is {', '.join(among[:8])}")
             for name in found:
-                if name in first:
-                    labels = (Label(first[name].span, "this means it as well"),)
+                group, other = first.setdefault(name, (i, choice))
+                if group != i:
+                    labels = (Label(other.span, "this means it as well"),)
                     raise SpecError(Diagnostic("DL0534", f"`{name}` is meant twice", choice.span, labels=labels))
-                first[name] = choice
 
     def _grouped(self, minimized: Minimized, trained: Sequence[str]) -> tuple[Rule, ...]:
         """The rules of an objective with the parameters of each; a rule without a pattern takes the rest."""
         patterns = [c for _, chosen in minimized.rules for c in chosen]
-        self._check_chosen(patterns, trained)
+        self._check_chosen([chosen for _, chosen in minimized.rules], trained)
         rest = [n for n in trained if not any(c.matches(n) for c in patterns)]
         rules: list[Rule] = []
         for rule, chosen in minimized.rules:
