@@ -23,7 +23,7 @@ from dsl.source import Source
 from dsl.syntax import Module
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/language.md")
+PAGES = ("README.md", "docs/language.md", "docs/optimizers.md")
 _FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

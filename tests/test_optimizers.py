@@ -7,8 +7,10 @@ spells (backends/torch_optimizers.py, backends/jax_optimizers.py) has to be the 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ from backends.reference import Interpreter
 from dsl.compiler import compile_graph
 from dsl.diagnostics import SpecError
 from dsl.ir import Graph, StaticValue
-from dsl.loader import library_definition
+from dsl.loader import library_definition, library_index
 from dsl.source import Source
 from dsl.syntax import Function
 from dsl.types import DType
@@ -164,6 +166,31 @@ def test_defaults_are_those_of_torch(rule: str) -> None:
     assert found is not None and isinstance(found[0], Function)
     written = next(p.default for p in found[0].parameters if p.name == "lr")
     assert written is not None and float(written.span.text) == default
+
+
+def test_the_page_gives_the_settings_and_their_defaults() -> None:
+    """Each rule and each schedule of docs/optimizers.md, against its definition."""
+    page = (Path(__file__).parents[1] / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    rules = dict(re.findall(r"^\| `(\w+)` \| (lr [^|]+) \|", page, re.MULTILINE))
+    schedules = dict(re.findall(r"^\| `(\w+)\(([^)]*)\)` \|", page, re.MULTILINE))
+    assert set(rules) == defined_in("optimizer") and set(schedules) == defined_in("schedule")
+    for name, written in (rules | schedules).items():
+        found = library_definition(name)
+        assert found is not None and isinstance(found[0], Function)
+        settings = [
+            p for p in found[0].parameters if p.name not in ("p", "g", *(state_of(name) if name in rules else ()), "step")
+        ]
+        said = [" ".join(w.split()) for w in re.split(r", (?![^\[]*\])", written.replace("=", " "))]
+        assert [w.split(" ", 1)[0] for w in said] == [p.name for p in settings]
+        for one, setting in zip(said, settings, strict=True):
+            default = setting.default.span.text if setting.default is not None else ""
+            text = one.partition(" ")[2]
+            assert text == default or float(text) == float(default), (name, one)
+
+
+def defined_in(file: str) -> set[str]:
+    """The names that a file of the library defines."""
+    return {name for name, path in library_index().items() if path.stem == file}
 
 
 def test_lion_is_that_of_its_paper() -> None:
