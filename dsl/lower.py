@@ -75,7 +75,8 @@ def refusals(program: Program, found: Backend, options: EmitOptions) -> tuple[Di
             if reason is None:
                 continue
             help = _who_can(node, found, options)
-            what = node.op if node.target is None else node.target.child or node.target.graph.definition
+            call = node.target
+            what = call.child or call.graph.definition if call is not None and call.graph.kind != "block" else node.op
             message = f"the backend `{found.name}` cannot express `{what}`: {reason}"
             spans = node.spans or (NOWHERE,)
             problems.setdefault(

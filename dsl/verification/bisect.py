@@ -72,7 +72,8 @@ def expose(graph: Graph) -> tuple[Graph, dict[str, Value]]:
 
 def _called(node: Node) -> str | None:
     """What the spec calls the result, or the function or layer that a call applies."""
-    return node.name or (node.target.graph.definition if node.target is not None else None)
+    call = node.target
+    return node.name or (call.graph.definition if call is not None and call.graph.kind != "block" else None)
 
 
 def _output_spans(graph: Graph, name: str) -> tuple[Span, ...]:

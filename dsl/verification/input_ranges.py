@@ -89,7 +89,7 @@ def _summary(graph: Graph, known: Mapping[int, Summary]) -> Summary:
         if not any(operands):
             continue
         if node.target is not None:
-            results = _through_call(summary, node.target, known[id(node.target.graph)], operands)
+            results = _through_target(summary, node, known[id(node.target.graph)], operands)
         else:
             _note_use(summary, graph, node, operands)
             results = [_through(graph, node, operands)] * len(node.types)
@@ -137,7 +137,47 @@ def _constant(graph: Graph, value: Value) -> int | None:
     return int(elements[0]) if elements.size == 1 and elements.dtype.kind in "iu" else None
 
 
+_ROUNDS = 3
+"""How often the trails of carried values are followed around a loop."""
+
+
+def _through_target(summary: Summary, node: Node, callee: Summary, operands: list[frozenset[Trail]]) -> list[frozenset[Trail]]:
+    """The trails in the results of a call, a repeat, or a node with a block."""
+    call = node.target
+    assert call is not None
+    nothing: frozenset[Trail] = frozenset()
+    match node.op:
+        case "scan":
+            carries = node.attributes["carries"]
+            assert isinstance(carries, int)
+            counter = [nothing] if node.attributes["counter"] else []
+            return _around(summary, call, callee, operands, carries, counter, 0)
+        case "while":
+            carries = node.attributes["carries"]
+            assert isinstance(carries, int)
+            return _around(summary, call, callee, operands[1:], carries, [], 1)
+        case "grad":
+            _through_call(summary, call, callee, operands)
+            return [nothing] * len(node.types)
+        case _:
+            results = _through_call(summary, call, callee, operands[: len(call.graph.inputs)])
+            return results[:1] if call.count is not None else results
+
+
+def _around(
+    summary: Summary, call: Call, callee: Summary, operands: list[frozenset[Trail]], carries: int,
+    counter: list[frozenset[Trail]], condition: int,
+) -> list[frozenset[Trail]]:  # fmt: skip
+    """Through the block of a loop; `condition` outputs come before the carries."""
+    results = []
+    for _ in range(_ROUNDS):
+        results = _through_call(summary, call, callee, [*counter, *operands])[condition:]
+        operands = [o | r for o, r in zip(operands[:carries], results[:carries], strict=True)] + operands[carries:]
+    return [*operands[:carries], *results[carries:]]
+
+
 def _through_call(summary: Summary, call: Call, callee: Summary, operands: list[frozenset[Trail]]) -> list[frozenset[Trail]]:
+    """Notes the uses in what is called, and gives the trails of its outputs."""
     given = dict(zip(call.graph.inputs, operands, strict=True))
     for name, uses in callee.uses.items():
         for use in uses:
@@ -148,4 +188,4 @@ def _through_call(summary: Summary, call: Call, callee: Summary, operands: list[
     for trails in callee.outputs:
         passed = {Trail(outer.name, outer.shift + inner.shift) for inner in trails for outer in given[inner.name]}
         results.append(frozenset(passed))
-    return results[:1] if call.count is not None else results
+    return results

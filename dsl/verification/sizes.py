@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 
 from backends.reference import holds
 from dsl.diagnostics import Diagnostic, SpecError
-from dsl.dims import as_symbol, evaluate, symbols_of
+from dsl.dims import Dim, Expr, as_symbol, evaluate, substitute, symbols_of
 from dsl.ir import Graph
 
 Sizes = dict[str, int]
 
 LARGEST = 1024
 """No dimension is tried beyond this size."""
+
+LENGTHS = (1, 5, 2, 7)
+"""How often loops run, where their length is free."""
 
 _TRIES = 300
 _REACHES = (3, 5, 9, 17, 33, 65, 129, 257, LARGEST)
@@ -43,6 +46,7 @@ def choose_sizes(graph: Graph, count: int, seed: int = 0) -> list[Sizes]:
 def _candidates(graph: Graph) -> dict[str, list[int]]:
     """The sizes that each dimension may have as far as the requirements on it alone say, from 2 on where possible."""
     found: dict[str, list[int]] = {}
+    steps = _step_counts(graph)
     for value in graph.inputs.values():
         for d in graph.type(value).shape:
             own = as_symbol(d)
@@ -52,7 +56,34 @@ def _candidates(graph: Graph) -> dict[str, list[int]]:
             values = [
                 n for n in range(own.low, LARGEST + 1) if n % own.multiple == 0 and all(holds(c, {own.name: n}) for c in alone)
             ]
-            found[own.name] = [n for n in values if n > 1] or values
+            found[own.name] = _steps_first(values) if own.name in steps else [n for n in values if n > 1] or values
+    return found
+
+
+def _steps_first(values: list[int]) -> list[int]:
+    """For how often a loop runs: once, and odd numbers of steps, come first."""
+    return [n for n in LENGTHS if n in values] + [n for n in values if n not in LENGTHS]
+
+
+def _step_counts(graph: Graph) -> set[str]:
+    """The symbolic dimensions that say how often a scan runs."""
+    found: set[str] = set()
+    seen: set[tuple[int, tuple[tuple[str, Dim], ...]]] = set()
+    pending: list[tuple[Graph, Mapping[str, Dim]]] = [(graph, {})]
+    while pending:
+        current, at = pending.pop()
+        for node in current.calls():
+            assert node.target is not None
+            count = node.attributes.get("count")
+            own = as_symbol(substitute(count, at)) if isinstance(count, Expr) else None
+            if own is not None:
+                found.add(own.name)
+            block = node.target.graph.kind == "block"
+            inner = at if block else {name: substitute(d, at) for name, d in node.target.bindings.items()}
+            key = (id(node.target.graph), tuple(sorted(inner.items(), key=lambda item: item[0])))
+            if key not in seen:
+                seen.add(key)
+                pending.append((node.target.graph, inner))
     return found
 
 
@@ -79,7 +110,8 @@ def feasible(graph: Graph, sizes: Mapping[str, int]) -> bool:
             if any(evaluate(d, at) < 1 for t in node.types for d in t.shape if not isinstance(d, int)):
                 return False
             if node.target is not None:
-                inner = {name: evaluate(d, at) for name, d in node.target.bindings.items()}
+                block = node.target.graph.kind == "block"
+                inner = at if block else {name: evaluate(d, at) for name, d in node.target.bindings.items()}
                 key = (id(node.target.graph), tuple(sorted(inner.items())))
                 if key not in seen:
                     seen.add(key)
