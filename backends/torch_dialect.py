@@ -115,6 +115,8 @@ class TorchDialect:
         given = node.attributes.get("given")
         if isinstance(given, tuple):
             return self._with_given(body, node, child, operands, [str(name) for name in given])
+        if child.native is not None and child.native.name == "nn.LSTMCell":
+            operands = [operands[0], sequence(operands[1:])]
         return call(_applied(child_text(target.child), child, target.graph), *operands, generator=stream)
 
     def _with_given(self, body: Body, node: Node, child: Unit, operands: list[Expression], given: list[str]) -> Expression:

@@ -117,6 +117,17 @@ def begins_by_itself(graph: Graph, name: str) -> bool:
         return wanted == InitCall("normal_")
     if definition == "PReLU":
         return True
+    if definition.endswith("Cell"):
+        return _recurrent(graph, name)
     if "Norm" in definition:
         return wanted == _NORMS[name]
     return name == "weight" and definition != "Bilinear" and wanted == _FAN_IN
+
+
+def _recurrent(graph: Graph, name: str) -> bool:
+    """Whether a parameter of a cell is uniform in +-1 / sqrt(hidden)."""
+    initial, hidden = graph.parameters[name].initial, graph.parameters["weight_hh"].type.shape[1]
+    if initial.kind != "uniform" or not isinstance(hidden, int):
+        return False
+    bound = 1 / math.sqrt(hidden)
+    return math.isclose(initial.arguments["high"], bound) and math.isclose(initial.arguments["low"], -bound)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from backends.python import Body
+from backends.torch_recurrent import activation
 from backends.torch_rows import ROWS
 from backends.torch_tensors import DTYPES, one_axis
 from backends.torch_windows import short, symmetric
@@ -181,6 +182,18 @@ def _prelu(graph: Graph) -> Native:
     return _with_dtype(graph, "nn.PReLU", Setting("num_parameters", count, 1), Setting("init", _hyper(graph, "slope"), 0.25))
 
 
+def _cell(graph: Graph) -> Native | None:
+    """A cell with both biases or none: PyTorch has no other."""
+    _, given = _sizes(graph, "weight_ih")
+    hidden, biases = _sizes(graph, "weight_hh")[1], sum(name.startswith("bias") for name in graph.parameters)
+    settings = [Setting("input_size", given), Setting("hidden_size", hidden), Setting("bias", biases == 2, True)]
+    if graph.definition == "RNNCell":
+        if activation(graph) is None:
+            return None
+        settings += [Setting("nonlinearity", quoted("relu"), None, verbatim=True)] if activation(graph) == "relu" else []
+    return None if biases == 1 else _with_dtype(graph, f"nn.{graph.definition}", *settings)
+
+
 LAYERS: Mapping[str, Callable[[Graph], Native | None]] = {
     "Linear": _linear,
     "Bilinear": _bilinear,
@@ -193,6 +206,7 @@ LAYERS: Mapping[str, Callable[[Graph], Native | None]] = {
     "GroupNorm": _group_norm,
     "InstanceNorm": _instance_norm,
     "PReLU": _prelu,
+    **dict.fromkeys(("RNNCell", "LSTMCell", "GRUCell"), _cell),
 }
 
 

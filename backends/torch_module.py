@@ -15,6 +15,7 @@ from backends.torch_functions import Written, autograd_function, finish, functio
 from backends.torch_init import InitCall
 from backends.torch_layers import REQUIRED, Setting
 from backends.torch_names import child_text, is_plain, method_name, owned_text
+from backends.torch_recurrent import write_fused
 from backends.torch_tensors import DTYPES
 from backends.torch_units import Construction, Definition, Owned, Plan, Unit, draws, plan_of
 from backends.torch_varying import Varying, varying
@@ -138,7 +139,10 @@ class _ClassWriter:
         body = TorchBody(graph, self.dialect, scope, arguments, indent=2, placeholder="self.{}".format)
         if self.unit is self.root:
             body.preamble += _checks(body, graph.constraints)
-        body.write(finish)
+        if self.unit.fused:
+            write_fused(body)
+        else:
+            body.write(finish)
         self.kept |= body.placeholders
         given = ["self", *(f"{v}: Tensor" for v in arguments.values())]
         given += ["generator: torch.Generator | None = None"] if draws(graph) else []

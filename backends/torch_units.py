@@ -16,6 +16,7 @@ import numpy as np
 from backends.python import scalar
 from backends.torch_init import InitCall, begins_by_itself, init_call, scheme_of
 from backends.torch_layers import Native, native_function, native_layer
+from backends.torch_recurrent import is_fused
 from backends.writer import identifier
 from dsl.diagnostics import InternalError
 from dsl.dims import Dim, Expr, substitute, symbol, symbols_of
@@ -41,12 +42,14 @@ class Segment:
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A layer or function. `native` is the layer of torch.nn that it is; `arguments` are filled once its class is known."""
+    """A layer or function. `native` is the layer of torch.nn that it is, `fused` says that PyTorch has what it computes as one
+    operation; `arguments` are filled once its class is known."""
 
     graphs: tuple[Graph, ...]
     children: dict[str, Unit | list[Segment]] = field(default_factory=dict)
     functions: dict[int, Unit] = field(default_factory=dict)
     native: Native | None = None
+    fused: bool = False
     height: int = 0
     definition: Definition | None = None
     arguments: dict[str, float] = field(default_factory=dict)
@@ -95,7 +98,8 @@ class Tree:
         """The unit to which these graphs are applied."""
         key = tuple(map(id, graphs))
         if key not in self._known:
-            unit = Unit(graphs, native=None if self._spelled_out(graphs[0]) else _common_native(graphs))
+            once = any(map(self._spelled_out, graphs))
+            unit = Unit(graphs, native=None if once else _common_native(graphs), fused=not once and all(map(is_fused, graphs)))
             self._known[key] = unit
             if unit.native is None:
                 self._explore(unit)
@@ -312,6 +316,7 @@ def structure(unit: Unit) -> Hashable:
         tuple(_shape(g, a, unit) for g, a in zip(plan.graphs, plan.attributes, strict=True)),
         tuple((name, tuple(map(_made, made))) for name, made in plan.children.items()),
         tuple((o.name, o.type, o.start, o.trained) for o in plan.owned.values()),
+        unit.fused,
     )
 
 

@@ -117,6 +117,34 @@ module Over()(x: float[B, T, 3]) -> float[B, T, 3] {
 model Net()(x: float[B, T, 3]) -> float[B, T, 3] { return x -> repeat(2) { Over() } }
 """
 
+FUSED = """
+model Net()(x: float[B, T, 3], h0: float[B, 4]) {
+  a, h, c = LSTM(4)(x)
+  b, _, _ = LSTM(5, reverse=true, biases=1)(a)
+  d, h1 = GRU(4)(b, h0)
+  e, _ = GRU(4, biases=1, reverse=true)(b)
+  f, _ = GRU(4, biases=0)(e)
+  g, h2 = RNN(4, act=relu, reverse=true)(f + d, h0)
+  i, h3 = StackedRNN(4, layers=2, bidirectional=true)(g)
+  return i, h1, h2, h3, c
+}
+"""
+
+CELLS = """
+model Net()(x: float[B, T, 4]) {
+  layer lstm = LSTMCell(4)
+  layer rnn = RNNCell(4, act=relu)
+  layer gru = GRUCell(4)
+  layer short = GRUCell(4, biases=1)
+  scan x_t in x over T carry h = zeros(B, 4), c = zeros(B, 4) {
+    h, c = lstm(x_t, h, c)
+    h = rnn(x_t, h) + gru(x_t, h) + short(x_t, h)
+    emit hs = h
+  }
+  return hs, c
+}
+"""
+
 SPECS = {
     "lstm": LSTM,
     "swap": SWAP,
@@ -126,6 +154,8 @@ SPECS = {
     "adapted": ADAPTED,
     "descent": DESCENT,
     "looped_layers": LOOPED_LAYERS,
+    "fused": FUSED,
+    "cells": CELLS,
 }
 
 
@@ -195,6 +225,34 @@ def test_a_loop_may_have_no_steps() -> None:
 def test_a_while_leaves_its_loop() -> None:
     text = text_of(compiled(UNTIL))
     assert "        for _ in range(20):\n            if not condition:\n                break\n" in text
+
+
+def test_recurrent_layers_are_fused() -> None:
+    made = compiled(FUSED)
+    text = text_of(made)
+    assert " for " not in text.partition("class Net")[0].replace("for each step", "").replace("for all steps", "")
+    model, plain = model_of(made), torch.nn.LSTM(3, 4, batch_first=True)
+    own = model.get_submodule("lstm")
+    plain.load_state_dict({f"{name}_l0": p for name, p in own.state_dict().items()})
+    x = torch.randn(2, 5, 3)
+    hs, (h, c) = plain(x)
+    for found, wanted in zip(own(x), (hs, h[0], c[0]), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert max(float(p.detach().abs().max()) for p in own.parameters()) <= 0.5
+
+
+def test_a_cell_is_that_of_torch() -> None:
+    text = text_of(compiled(CELLS))
+    assert 'self.rnn = nn.RNNCell(4, 4, nonlinearity="relu")' in text
+    assert "h, c = self.lstm(x_t, (h, c))" in text
+
+
+def test_lengths_and_second_derivatives_ask_for_the_loop() -> None:
+    lengths = compiled("model Net()(x: float[B, T, 3], n: int[B]) { hs, _ = GRU(4)(x, length=n)\n return hs }")
+    slopes = compiled("model Net()(x: float[B, T, 3]) { hs, _ = GRU(4)(x)\n return grad(sum(hs ** 2), x) }")
+    for made in (lengths, slopes):
+        assert "torch.gru" not in text_of(made)
+        compare(made, inputs_of(made, B=3, T=4))
 
 
 # --- gradients as values ---
