@@ -18,7 +18,7 @@ from backends.base import Arrays, Artifact, EmitOptions, Session, Unsupported
 from backends.onnx_blocks import Loop, scan, value_info, while_
 from backends.onnx_builder import Body
 from backends.onnx_layers import BODIES, LAYERS, Layer, LayerRow
-from backends.onnx_recurrent import RECURRENT
+from backends.onnx_recurrent import RECURRENT, STACKS
 from backends.onnx_rows import ROWS
 from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
@@ -37,6 +37,7 @@ _ALIGNMENT = 4096
 
 LOOPS: dict[str, Callable[[Loop], tuple[Tensor, ...]]] = {"scan": scan, "while": while_}
 OPERATORS = {**LAYERS, **RECURRENT}
+FUNCTIONS = {**BODIES, **STACKS}
 NO_GRADIENT = "a graph of ONNX computes, it is not differentiated: onnxruntime has no operator that gives a gradient"
 
 
@@ -148,7 +149,7 @@ class Emitter:
         if made is not None:
             return made
         if self.inline or call.child is None or self._draws(graph):
-            made = _spelled(BODIES, layer)
+            made = _spelled(FUNCTIONS, layer)
             return made if made is not None else self.walk(body, graph, xs, owner, inner)
         function = self._function(graph)
         weights = [body.weight(w.under(owner), dtype) for w, dtype in function.weights.items()]
@@ -165,7 +166,7 @@ class Emitter:
         if id(graph) not in self.functions:
             body = Body(self.opset, None)
             inputs, outputs = _ends(body, graph)
-            made = _spelled(BODIES, Layer(body, graph, inputs, [graph.type(v) for v in graph.inputs.values()], {}, ""))
+            made = _spelled(FUNCTIONS, Layer(body, graph, inputs, [graph.type(v) for v in graph.inputs.values()], {}, ""))
             results = made if made is not None else self.walk(body, graph, inputs, "", {})
             nodes = _finished(body, results, outputs)
             name = self._unique(graph.definition if graph.entry == "forward" else f"{graph.definition}_{graph.entry}")

@@ -58,7 +58,7 @@ class Weight(NamedTuple):
         """`conv1.weight`, `attn.q_k_v.weight.T`."""
         parts = [path.split(".") for path in self.paths]
         middle = next((i for i, words in enumerate(zip(*parts, strict=False)) if len(set(words)) > 1), 0)
-        joined = ".".join([*parts[0][:middle], "_".join(p[middle] for p in parts), *parts[0][middle + 1 :]])
+        joined = ".".join([*parts[0][:middle], "_".join(dict.fromkeys(p[middle] for p in parts)), *parts[0][middle + 1 :]])
         return (joined if len(parts) > 1 else self.paths[0]) + (".T" if self.transposed else ".gates" if self.gates else "")
 
     def under(self, prefix: str) -> Weight:

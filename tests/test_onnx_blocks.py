@@ -231,6 +231,23 @@ def test_a_recurrent_layer_goes_on_from_given_states(name: str) -> None:
     assert name in operators(agrees(recurrent(f"{name}(4)", given, inputs), {"B": 2, "T": 5}).graph)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_stack_is_one_operator_a_layer(name: str, bidirectional: bool) -> None:
+    states, both = RESULTS[name][1:], 2 if bidirectional else 1
+    types = ", ".join(f"{s}: float[{2 * both}, B, 4]" for s in states)
+    text = f"""
+    model M()(x: float[B, T, 3], {types.replace(":", "0:")}) -> (hs: float[B, T, {4 * both}], {types}) {{
+      layer net = Stacked{name}(4, 2, bidirectional={str(bidirectional).lower()}, rate=0.5)
+      hs, {", ".join(states)} = net(x, {", ".join(f"{s}0={s}0" for s in states)})
+      return hs, {", ".join(states)}
+    }}"""
+    read = agrees(text, {"B": 2, "T": 4}, {"B": 1, "T": 1}, forms=[(17, False), (26, False), (20, True)])
+    assert operators(read.graph).count(name) == 2 and "Scan" not in operators(read.graph)
+    longest = ["Split"] * len(states) + ["Transpose", name, "Transpose", "Reshape", name, "Transpose", "Reshape", "Transpose"]
+    assert len(read.graph.node) <= len(longest) + len(states)
+
+
 @pytest.mark.parametrize("option", ["", ", reverse=true"])
 @pytest.mark.parametrize("name", RESULTS)
 def test_with_lengths_a_recurrent_layer_is_its_scan(name: str, option: str) -> None:
