@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsl.diagnostics import Diagnostic, Label, SpecError, did_you_mean
 from dsl.source import Span
-from dsl.syntax import Argument, Carry, Entry, Expr, Literal, NamePattern, Parameter, Rule
+from dsl.syntax import Argument, Carry, Entry, Expr, ListExpr, Literal, NamePattern, Parameter, Rule
 
 
 def check_hyper_parameters(parameters: tuple[Parameter, ...]) -> None:
@@ -69,7 +69,7 @@ def no_entry(kind: str, name: str, span: Span, has_parameters: bool) -> Diagnost
 
 def make_rule(optimizer: Expr, patterns: tuple[Expr, ...] | None, place: Span, span: Span) -> Rule:
     """A rule for some parameters, or for the rest (no patterns); `place` is where the patterns stand."""
-    if isinstance(optimizer, Literal | NamePattern):
+    if isinstance(optimizer, Literal | NamePattern | ListExpr):
         raise SpecError(_not_an_optimizer(optimizer))
     if patterns is not None and not patterns:
         raise SpecError(_no_patterns(place))

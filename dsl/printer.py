@@ -230,7 +230,7 @@ class _Printer:
                 self.value(f"metric {node.name} = ", node)
             case TensorDecl():
                 head = f"{node.kind} {node.name}: {print_type(node.type)}"
-                self.line(head if node.initial is None else self.laid_out(f"{head} = ", node.initial), node.comments)
+                self.line(head if node.initial is None else self.laid_out(f"{head} = ", node.initial, closed=True), node.comments)
             case Return():
                 self.line(self.laid_out("return ", _returned(node)), node.comments)
             case Require() | Assert():
@@ -281,8 +281,10 @@ class _Printer:
         name = "" if node.name is None else f"{node.name} = "
         words = [f"minimize {name}{print_expression(node.loss)}"]
         if self.indent + len(words[0]) > WIDTH:
-            words = [self.laid_out(f"minimize {name}", node.loss)]
-        words += _listed("over ", [print_expression(target) for target in node.over])
+            words = [self.laid_out(f"minimize {name}", node.loss, closed=True)]
+        over = _listed("over ", [print_expression(target) for target in node.over])
+        together = " ".join(over)
+        words += [together] if over and self.indent + 2 + len(together) <= WIDTH else over
         words += _listed("using ", [print_rule(rule) for rule in node.rules])
         if node.clip is not None:
             words.append(f"{'clip' if node.clip_kind == 'norm' else 'clip_value'} {print_expression(node.clip)}")
@@ -305,10 +307,14 @@ class _Printer:
         return "\n".join(lines)
 
     def value(self, head: str, node: Assign | LayerDecl | Update | Emit | Metric | Const) -> None:
-        self.line(self.laid_out(head, node.value), node.comments)
+        closed = not isinstance(node, Assign | Const)
+        self.line(self.laid_out(head, node.value, closed=closed), node.comments)
 
-    def laid_out(self, head: str, value: Expr, *, written: bool = False) -> str:
-        """The head and what stands after it; `written` says that the head begins with its indentation."""
+    def laid_out(self, head: str, value: Expr, *, written: bool = False, closed: bool = False) -> str:
+        """The head and what stands after it; `written` says that the head begins with its indentation, `closed` that several values
+        stand in brackets."""
+        if closed and isinstance(value, TupleExpr):
+            return head + print_expression(value)
         column = len(head.rsplit("\n", 1)[-1]) + (0 if written else self.indent)
         return head + layout(value, self.indent, column)
 
@@ -351,7 +357,11 @@ def _last_of_scan(node: Scan) -> Expr:
         return node.options[-1].value
     if node.over is not None:
         return node.over
-    return node.source.items[-1] if isinstance(node.source, TupleExpr) else node.source
+    match node.source:
+        case TupleExpr(items=(_, *_, last)):  # open, without brackets of its own
+            return last
+        case source:
+            return source
 
 
 def _carried(carries: Sequence[Carry]) -> list[str]:

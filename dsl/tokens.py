@@ -269,7 +269,7 @@ class _Tokenizer:
         """The terminal of a word that is a name or begins a clause or a loop, by where it stands; `end` is its end in the text."""
         last = self.tokens[-1].type if self.tokens else ""
         if word == "while":
-            begins = (fresh or self.keeper.statement is None) and self._in_block() and self.open
+            begins = (fresh or self.keeper.statement is None) and self._in_block() and self.open and last != "COMMA"
             return "WHILE" if begins and BEGINS_CONDITION.match(self.text, end) else "NAME"
         if last not in ENDS_OPERAND:
             return "NAME"

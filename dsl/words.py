@@ -43,7 +43,7 @@ CONTINUES_LINE = frozenset(
 )
 """Words that go on with the statement of the line before."""
 
-BEGINS_CONDITION = re.compile(r"[ \t]*(?:[A-Za-z_(0-9\"]|-(?!=))")
+BEGINS_CONDITION = re.compile(r"[ \t]*(?:[A-Za-z_(0-9\"]|[-+](?!=))|[ \t]+\[")
 """What follows a `while` that is no name."""
 BINDS_NAME = re.compile(r"[ \t]*(?:=(?!=)|,|:)")
 """What follows a name at the beginning of a line that is bound there."""

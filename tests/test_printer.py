@@ -206,7 +206,7 @@ test "t" {
 
 def test_no_comment_is_lost_wherever_it_stands() -> None:
     printed = formatted(COMMENTED)
-    assert sorted(re.findall(r"# (c\\d+)", printed)) == sorted(re.findall(r"# (c\\d+)", COMMENTED))
+    assert sorted(re.findall(r"# (c\d+)", printed)) == sorted(re.findall(r"# (c\d+)", COMMENTED))
     assert formatted(printed) == printed
 
 
