@@ -16,6 +16,7 @@ import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Session, TrainingSession, TrainOptions, Unsupported
 from backends.jax_facts import facts_of_all
+from backends.jax_gradients import Backward, write_backward
 from backends.jax_init import Branch, InitWriter
 from backends.jax_merge import Written, groups_of, known_of
 from backends.jax_module import ModuleFunction, write_function
@@ -68,7 +69,8 @@ class FileWriter:
         self.graphs = list({id(g): g for root in program.entries.values() for g in root.callees()}.values())
         self._functions: dict[int, tuple[str, tuple[str, ...]]] = {}
         self._used: dict[str, None] = {}
-        self._texts: dict[tuple[str, tuple[str, ...], str], str] = {}
+        self._texts: dict[tuple[str, tuple[str, ...], str, Backward | None], str] = {}
+        self._companions: dict[str, tuple[str, str]] = {}
         self._copied: dict[str, None] = {}
         self._tables: dict[str, tuple[str, list[Line]]] = {}
 
@@ -122,7 +124,9 @@ class FileWriter:
     def function(self, graph: Graph, wanted: str) -> tuple[str, tuple[str, ...]]:
         """The function of a graph: its name, and keywords for the numbers in which it differs from others that share it."""
         if id(graph) not in self._functions:
-            self._define([g for g in self.graphs if family(g) == family(graph)] if graph.kind != "body" else [graph], wanted)
+            self._define(
+                [g for g in self.graphs if family(g) == family(graph) and may_share(g)] if may_share(graph) else [graph], wanted
+            )
         name, keywords = self._functions[id(graph)]
         self._used[name] = None
         return name, keywords
@@ -135,9 +139,13 @@ class FileWriter:
             written.append(Written(known_of(graph), arguments, tuple(lines), names))
         for merged, members in groups_of(written):
             body = rendered([*docstring(about(graphs[members[0]]), 1), *merged.lines])
-            key = (snake_case(wanted), merged.arguments, body)
+            first = graphs[members[0]]
+            backward = write_backward(self, first, merged.arguments) if first.backward is not None else None
+            key = (snake_case(wanted), merged.arguments, body, backward)
             name = self._texts.get(key) or self.names.new(snake_case(wanted))
             self._texts[key] = name
+            if backward is not None and name not in self._companions:
+                self._companions[name] = self.names.new(f"{name}_forward"), self.names.new(f"{name}_backward")
             for member, keywords in zip(members, merged.keywords(), strict=True):
                 self._functions[id(graphs[member])] = name, keywords
 
@@ -147,7 +155,13 @@ class FileWriter:
         """The whole file."""
         roots = [self._entry(entry, graph) for entry, graph in self.program.entries.items()]
         more = self.more()
-        modules = [definition(name, arguments) + body for (_, arguments, body), name in self._texts.items() if name in self._used]
+        modules = [
+            backward.around((name, *self._companions[name]), arguments, body)
+            if backward is not None
+            else definition(name, arguments) + body
+            for (_, arguments, body, backward), name in self._texts.items()
+            if name in self._used
+        ]
         inits = self._inits()
         named = self._named()
         tables = [rendered(lines) for _, lines in self._tables.values()]
@@ -231,6 +245,11 @@ class FileWriter:
             definition("to_named", ("*trees",)) + rendered([*to_doc, *to]),
             *helpers,
         ]
+
+
+def may_share(graph: Graph) -> bool:
+    """Whether a function may be for several graphs, with what differs as arguments. `jax.custom_vjp` would differentiate by those."""
+    return graph.kind != "body" and graph.backward is None
 
 
 def family(graph: Graph) -> tuple[str, str, str, bool]:

@@ -41,6 +41,9 @@ def facts_of(graph: Graph, known: dict[int, Facts]) -> Facts:
             params, state = params or callee.params, state or callee.state
             training, key = training or callee.training, key or callee.key
             always |= callee.always and bool(mode & INFERENCE)
+    if graph.backward is not None:
+        back = known[id(graph.backward)]
+        training, key, always = training or back.training, key or back.key, always or back.always
     return Facts(params, state or bool(graph.updates), training, key, always)
 
 

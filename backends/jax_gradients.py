@@ -1,0 +1,91 @@
+"""Gradients that the spec itself gives for a function: `jax.custom_vjp`, with what the spec says in place of what JAX would derive."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from backends.jax_calls import File
+from backends.jax_module import ModuleBody, ModuleFunction
+from backends.jax_spelling import array
+from backends.python import Body
+from backends.writer import Expression, Line, Namespace, call, fits, rendered, sequence
+from dsl.diagnostics import InternalError
+from dsl.ir import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """The gradient of a function: the arguments it needs again, its own arguments (the mode, those, the gradients), its statements."""
+
+    saved: tuple[str, ...]
+    arguments: tuple[str, ...]
+    body: str
+
+    def around(self, names: tuple[str, str, str], arguments: tuple[str, ...], body: str) -> str:
+        """The function with those arguments and statements, and its gradient, under three names."""
+        name, forward, backward = names
+        kept = sequence(self.saved) if len(self.saved) != 1 else Expression(self.saved[0])
+        again = Line(1, "return ", sequence([call(name, *arguments), kept if self.saved else "None"]))
+        parts = [
+            _function(name, arguments, body),
+            _function(forward, arguments, rendered([_without_brackets(again)])),
+            _function(backward, self.arguments, self.body),
+        ]
+        registered = rendered([Line(0, "", call(f"{name}.defvjp", forward, backward))])
+        if "training" not in arguments:
+            return "\n\n".join([f"@jax.custom_vjp\n{parts[0]}", *parts[1:], registered])
+        place = f"({arguments.index('training')},)"
+        wrapped = rendered([Line(0, f"{name} = ", call("jax.custom_vjp", name, nondiff_argnums=place))])
+        return "\n\n".join([*parts, wrapped + registered])
+
+
+def write_backward(file: File, graph: Graph, arguments: tuple[str, ...]) -> Backward:
+    """The gradient of a function whose arguments are these: its inputs, the mode, a key."""
+    backward = graph.backward
+    if backward is None:
+        raise InternalError(f"{graph.definition} has no gradient of its own")
+    function, count = ModuleFunction(file, backward), len(graph.outputs)
+    scope = Namespace((*arguments, "params", "state", "training", "key", "keys"), outer=file.names)
+    own = [scope.new(name) for name in list(backward.inputs)[:count]]
+    body = ModuleBody(backward, function, scope, dict(zip(backward.inputs, (*own, *arguments), strict=False)))
+    if function.draws > 1:
+        body.statement("keys = ", call(function.copied("split_key"), "key", str(function.draws)))
+    body.write(lambda found: _return(found, graph, arguments))
+    text = rendered(body.lines)
+    saved = tuple(name for name in arguments if name != "training" and re.search(rf"\b{name}\b", text))
+    first = []
+    taken, gradients = saved[0] if saved else "_", own[0]
+    if len(saved) > 1:
+        taken = scope.new("saved")
+        first.append(Line(1, f"{', '.join(saved)} = {taken}"))
+    if count > 1:
+        gradients = scope.new("gradients")
+        first.append(Line(1, f"{', '.join(own)} = {gradients}"))
+    mode = ["training"] if "training" in arguments else []
+    return Backward(saved, (*mode, taken, gradients), rendered(first) + text)
+
+
+def _return(body: Body, graph: Graph, arguments: tuple[str, ...]) -> None:
+    """A gradient for each argument but the mode, None for integers and keys."""
+    for _ in range(2):
+        found = [array(body, body.results[name], body.graph.type(value)) for name, value in body.graph.outputs.items()]
+        given = [found.pop(0).text if graph.type(v).dtype.is_float else "None" for v in graph.inputs.values()]
+        given += ["None"] * ("key" in arguments)
+        line = Line(body.indent, f"return {sequence(given)}" if len(given) == 1 else f"return {', '.join(given)}")
+        if fits(line):
+            break
+        for name, value in body.graph.outputs.items():
+            body.results[name] = body.assign(value, body.results[name], name)
+    body.lines.append(line)
+
+
+def _function(name: str, arguments: tuple[str, ...], body: str) -> str:
+    return rendered([Line(0, "def ", call(name, *arguments), ":")]) + body
+
+
+def _without_brackets(line: Line) -> Line:
+    """`return a, b` for `return (a, b)`, where that fits."""
+    assert line.expression is not None
+    bare = Line(line.indent, line.prefix, Expression(line.expression.text[1:-1]))
+    return bare if fits(bare) else line
