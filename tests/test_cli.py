@@ -283,6 +283,8 @@ def test_pictures(dslc: Dslc, tiny: Path, form: str, start: str) -> None:
 def test_ops_explain_targets(dslc: Dslc) -> None:
     assert "conv(x, weight, stride=1" in dslc("ops", "conv").out
     assert json.loads(dslc("ops", "relu", "--json").out)[0]["name"] == "relu"
+    assert "LSTM(hidden: int" in dslc("ops", "LSTM").out and "scan input in inputs" in dslc("ops", "LSTM").out
+    assert {"relu", "softmax", "adamw", "LSTM"} <= {one["name"] for one in json.loads(dslc("ops", "--json").out)}
     assert dslc("explain", "dl0301").out.startswith("DL0301: shapes do not match")
     assert {t["name"] for t in json.loads(dslc("targets", "--json").out)} >= {"reference", "torch", "jax", "onnx"}
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from dsl.commands.options import json_option, output_option
 from dsl.commands.terminal import print_json, write_text
+from dsl.describe_library import Definition, described_library, library_section
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ops.describe import Described, described_functions, markdown_page
 
@@ -16,16 +19,17 @@ from dsl.ops.describe import Described, described_functions, markdown_page
 @click.option("--markdown", is_flag=True, help="All of them as the page docs/ops.md.")
 @output_option("Where to, for `--markdown`.")
 def ops_command(name: str | None, as_json: bool, markdown: bool, output: str) -> None:
-    """List the functions that the language is built on, or describe NAME.
+    """List the functions and layers of the language, or describe NAME.
 
     \b
     dslc ops
     dslc ops conv
+    dslc ops LSTM
     """
     if markdown:
-        write_text(output, markdown_page())
+        write_text(output, f"{markdown_page()}\n{library_section()}")
         return
-    known = described_functions()
+    known: dict[str, Described | Definition] = {**described_library(), **described_functions()}
     if name is not None and name not in known:
         near = did_you_mean(name, known)
         raise SpecError(
@@ -39,7 +43,7 @@ def ops_command(name: str | None, as_json: bool, markdown: bool, output: str) ->
     elif name is not None:
         click.echo(_page(known[name]))
     else:
-        click.echo(_index(known))
+        click.echo(f"{_index(described_functions())}\n\n{_library(described_library())}")
 
 
 def _index(known: dict[str, Described]) -> str:
@@ -54,7 +58,25 @@ def _index(known: dict[str, Described]) -> str:
     return "\n".join(lines)
 
 
-def _page(one: Described) -> str:
+def _library(known: dict[str, Definition]) -> str:
+    """The names of the library, a paragraph for each of its files."""
+    families: dict[str, list[str]] = {}
+    for one in known.values():
+        families.setdefault(one.family, []).append(one.name)
+    indent = "  "
+    lines = ["library"]
+    for family, names in families.items():
+        lines += [
+            "",
+            f"{indent}{family}",
+            textwrap.fill(", ".join(names), 100, initial_indent=2 * indent, subsequent_indent=2 * indent),
+        ]
+    return "\n".join(lines)
+
+
+def _page(one: Described | Definition) -> str:
+    if isinstance(one, Definition):
+        return f"{one.signature}\n\n{one.summary}\n\n{one.text}"
     parts = [one.signature, "", one.summary]
     if one.notes:
         parts += ["", one.notes]
