@@ -67,6 +67,24 @@ class Session(Protocol):
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The outputs of a run, and the gradient of their weighted sum by each trained parameter and each floating input; zeros where the
+    sum does not depend on one."""
+
+    outputs: Arrays
+    parameters: Arrays
+    inputs: Arrays
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A session whose target differentiates."""
+
+    def gradients(self, inputs: Arrays, weights: Arrays, *, training: bool = False, entry: str = "forward") -> Gradients:
+        """The gradient of the sum of outputs times `weights`, which has the floating outputs that count, by name."""
+
+
 class Number(Protocol):
     """A result that may still be being computed: reading it waits."""
 

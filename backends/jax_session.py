@@ -10,7 +10,7 @@ from typing import cast
 import jax
 import numpy as np
 
-from backends.base import Arrays, Result
+from backends.base import Arrays, Gradients, Result
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Program
 from dsl.types import DType
@@ -32,6 +32,7 @@ class JaxSession:
             made = self._function("from_named")(dict(weights))
         self.stateful = any(not p.trained for p in program.parameters().values())
         self.params, self.state = cast("tuple[object, object]", made) if self.stateful else (made, None)
+        self.named = weights
         self._compiled: dict[str, Callable[..., object]] = {}
 
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
@@ -47,6 +48,32 @@ class JaxSession:
                 updates = {name: array(leaf) for name, leaf in named.items()} if training else {}
             outputs = [found] if len(graph.outputs) == 1 else list(cast("tuple[object, ...]", found))
         return Result({name: array(value) for name, value in zip(graph.outputs, outputs, strict=True)}, updates)
+
+    def gradients(self, inputs: Arrays, weights: Arrays, *, training: bool = False, entry: str = "forward") -> Gradients:
+        graph = self.program.entries[entry]
+        function = self._function(self.entries[entry])
+        stored = self.program.parameters()
+        with self._settings():
+            feed = {name: given(inputs[name], graph.type(value).dtype) for name, value in graph.inputs.items()}
+            floating = {name: x for name, x in feed.items() if graph.type(graph.inputs[name]).dtype.is_float}
+            trained = {
+                name: jax.numpy.asarray(self.named[name]) for name, p in stored.items() if p.trained and p.type.dtype.is_float
+            }
+
+            def total(parameters: Arrays, floats: Arrays) -> tuple[jax.Array, dict[str, jax.Array]]:
+                made = self._function("from_named")({**self.named, **parameters})
+                params, state = cast("tuple[object, object]", made) if self.stateful else (made, None)
+                owned = [params, state] if self._takes_state(entry) else [params]
+                found = function(*owned, *{**feed, **floats}.values(), training=training, key=jax.random.key(0))
+                results = cast("tuple[object, object]", found)[0] if self._takes_state(entry) else found
+                several = [results] if len(graph.outputs) == 1 else list(cast("tuple[object, ...]", results))
+                outputs = cast("dict[str, jax.Array]", dict(zip(graph.outputs, several, strict=True)))
+                wide = jax.numpy.float64 if self.x64 else jax.numpy.float32
+                parts = [jax.numpy.sum(outputs[name].astype(wide) * weight.astype(wide)) for name, weight in weights.items()]
+                return sum(parts, jax.numpy.zeros((), wide)), outputs
+
+            (_, outputs), (by_parameter, by_input) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(trained, floating)
+        return Gradients(_arrays(outputs), _arrays(by_parameter), _arrays(by_input))
 
     def _takes_state(self, entry: str) -> bool:
         code = self._function(self.entries[entry]).__code__
@@ -68,6 +95,10 @@ class JaxSession:
             if self.x64:
                 stack.enter_context(jax.enable_x64(True))
             yield
+
+
+def _arrays(values: Mapping[str, object]) -> dict[str, np.ndarray]:
+    return {name: array(value) for name, value in values.items()}
 
 
 def given(value: np.ndarray, dtype: DType) -> jax.Array:

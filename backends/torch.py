@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.base import Arrays, Artifact, EmitOptions, Result, Session, TrainingSession, TrainOptions, Unsupported
+from backends.base import Arrays, Artifact, EmitOptions, Gradients, Result, Session, TrainingSession, TrainOptions, Unsupported
 from backends.torch_file import source_of
 from backends.torch_names import method_name
 from backends.torch_rows import ROWS
@@ -63,21 +63,50 @@ class TorchSession:
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
         import torch
 
-        graph = self.program.entries[entry]
-        given = [
-            torch.as_tensor(np.asarray(inputs[name])).to(self.device, torch_dtype(graph.type(value).dtype))
-            for name, value in graph.inputs.items()
-        ]
-        self.model.load_state_dict(self.state)
-        self.model.train(training)
         with torch.no_grad():
-            results = getattr(self.model, method_name(entry))(*given)
-        results = results if isinstance(results, tuple) else (results,)
-        outputs = {name: to_numpy(result) for name, result in zip(graph.outputs, results, strict=True)}
+            _, results = self._called(inputs, training, entry)
+        outputs = {name: to_numpy(result) for name, result in results.items()}
         if not training:
             return Result(outputs)
         buffers = {name for name, p in self.program.parameters().items() if not p.trained}
         return Result(outputs, {name: to_numpy(b) for name, b in self.model.named_buffers() if name in buffers})
+
+    def gradients(self, inputs: Arrays, weights: Arrays, *, training: bool = False, entry: str = "forward") -> Gradients:
+        import torch
+
+        given, results = self._called(inputs, training, entry, differentiate=True)
+        parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad and p.dtype.is_floating_point}
+        floating = {n: x for n, x in given.items() if x.requires_grad}
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for name, weight in weights.items():
+            total = total + (results[name].double() * torch.as_tensor(weight, device=self.device)).sum()
+        sources = {**{("parameter", n): p for n, p in parameters.items()}, **{("input", n): x for n, x in floating.items()}}
+        none = [torch.zeros_like(x) for x in sources.values()]
+        found = torch.autograd.grad(total, list(sources.values()), allow_unused=True) if total.requires_grad else none
+        arrays = {key: to_numpy(zero if g is None else g) for key, g, zero in zip(sources, found, none, strict=True)}
+        return Gradients(
+            {name: to_numpy(result) for name, result in results.items()},
+            {name: g for (kind, name), g in arrays.items() if kind == "parameter"},
+            {name: g for (kind, name), g in arrays.items() if kind == "input"},
+        )
+
+    def _called(
+        self, inputs: Arrays, training: bool, entry: str, *, differentiate: bool = False
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The inputs as tensors, and the outputs."""
+        import torch
+
+        graph = self.program.entries[entry]
+        given = {}
+        for name, value in graph.inputs.items():
+            dtype = graph.type(value).dtype
+            tensor = torch.as_tensor(np.asarray(inputs[name])).to(self.device, torch_dtype(dtype))
+            given[name] = tensor.clone().requires_grad_() if differentiate and dtype.is_float else tensor
+        self.model.load_state_dict(self.state)
+        self.model.train(training)
+        results = getattr(self.model, method_name(entry))(*given.values())
+        results = results if isinstance(results, tuple) else (results,)
+        return given, dict(zip(graph.outputs, results, strict=True))
 
 
 def block_class(module: ModuleType) -> type[torch.nn.Module]:
