@@ -20,7 +20,7 @@ import pytest
 from dsl import compiler
 from dsl.diagnostics import SpecError, render
 from dsl.source import Source
-from dsl.syntax import Module
+from dsl.syntax import Module, Train
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/language.md", "docs/optimizers.md")
@@ -61,6 +61,8 @@ def compile_all(block: Block) -> None:
     for definition in unit.file.definitions:
         if isinstance(definition, Module) and definition.kind == "model":
             compiler.compile_graph(source, model=definition.name)
+        elif isinstance(definition, Train):
+            compiler.compile_training(source, name=definition.name)
     problems = [d for _, found in compiler.test_blocks(source) for d in found]
     if problems:
         raise SpecError(problems)
