@@ -24,7 +24,9 @@ _FAN_IN = InitCall("kaiming_uniform_", (("a", "math.sqrt(5)"),))
 
 
 def scheme_of(graph: Graph) -> str:
-    """The scheme that a layer of the library was given, by its name in the language."""
+    """The scheme that a layer of the library was given, by its name in the language; a recurrent layer has one range for all it owns."""
+    if "weight_hh" in graph.parameters:
+        return "uniform"
     return str(graph.hyper.get("init", ""))
 
 
@@ -76,7 +78,7 @@ def _known(size: float, schemes: Sequence[tuple[str, float, InitCall]], wanted: 
 def _uniform(low: float, high: float, shape: tuple[int, ...], wanted: str) -> InitCall:
     fans = _fans(shape)
     found = None
-    if fans is not None and low == -high:
+    if fans is not None and low == -high and wanted != "uniform":
         schemes = (
             ("xavier_uniform", math.sqrt(6 / sum(fans)), InitCall("xavier_uniform_")),
             ("kaiming_uniform", math.sqrt(6 / fans[0]), InitCall("kaiming_uniform_")),

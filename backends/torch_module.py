@@ -121,7 +121,9 @@ class _ClassWriter:
         lines += [Line(0, "")] if lines else []
         lines += constructor
         for name, body in texts.items():
-            lines += [*([] if not lines or lines[-1] == Line(0, "") else [Line(0, "")]), *_named(body, name)]
+            lines += [] if not lines or lines[-1] == Line(0, "") else [Line(0, "")]
+            lines += [Line(1, "@torch.compiler.disable")] if self.unit.fused else []  # it would unroll the operation
+            lines += _named(body, name)
         used = tuple(name for name in self.numbers.values if name in self.given or name in self.kept)
         return Written(tuple(lines), used, tuple(methods), False)
 
