@@ -60,7 +60,7 @@ class ModuleBody(Body):
         for value in node.inputs[-len(names) :]:
             self._settle(value)
             values.append(f"{quoted(names[len(values)])}: {self.expressions[value]}")
-        variable, place = self.let_name(node.target.child), f"params[{quoted(node.target.child)}]"
+        variable, place = self.let_name(f"{node.target.child}_params"), f"params[{quoted(node.target.child)}]"
         function = self.dialect.copied("replaced")
         line = Line(self.indent, f"{variable} = ", call(function, place, f"{{{', '.join(values)}}}"))
         if fits(line):
