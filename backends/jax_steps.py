@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backends.base import TrainOptions
 from backends.jax_facts import Facts
-from backends.trainings import layers_of, rules_of, split_inputs
+from backends.trainings import followers_of, layers_of, rules_of, split_inputs
 from backends.writer import Expression, Line, Namespace, Precedence, call, number, number_text, quoted, sequence
 from dsl.ir import Graph
 from dsl.training import Follower, Objective, Rule, Training
@@ -239,7 +239,7 @@ class StepWriter:
         lines.append(Line(1, "found = {}"))
         for objective in self.training.objectives:
             lines += self._turn(objective)
-        for follower in self.training.followers:
+        for follower in followers_of(self.training):
             lines += self._follow(follower)
         fields = ['"params": params', *(['"state": state'] if self.block.stateful else []), '"moments": moments']
         lines.append(Line(1, 'step = training["step"] + 1'))

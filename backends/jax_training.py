@@ -16,7 +16,7 @@ from backends.jax_facts import facts_of_all
 from backends.jax_optimizers import spelled
 from backends.jax_steps import Block, StepWriter
 from backends.python_scalars import constant_of
-from backends.trainings import entries_of, layers_of, rules_of
+from backends.trainings import entries_of, followers_of, layers_of, rules_of
 from backends.writer import Expression, Line, call, number_text, quoted, rendered, sequence
 from dsl.training import Rule, Training
 
@@ -117,7 +117,7 @@ class TrainingWriter(FileWriter):
 
     def _optimizer(self, rule: Rule) -> Expression:
         constant = constant_of(rule.rate)
-        rate = number_text(constant) if constant is not None else self._function(rule.rate.definition, rule, "rate")
+        rate = number_text(constant) if constant is not None else self._function("learning_rate", rule, "rate")
         text = spelled(rule.name, rule.settings) if rule.library else None
         if text is None:
             state = sequence(map(quoted, rule.state)) if rule.state else None
@@ -134,7 +134,7 @@ class TrainingWriter(FileWriter):
             Line(0, "def ", call("init_training", *given), ":"),
             Line(1, '"""A training at its beginning."""'),
         ]
-        for follower in self.training.followers:
+        for follower in followers_of(self.training):
             for tree in given:
                 if self._owns(follower.layer, tree == "params"):
                     source = "".join(f"[{quoted(p)}]" for p in follower.source.split("."))

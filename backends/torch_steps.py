@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import TrainOptions
+from backends.python_scalars import constant_of
 from backends.torch_names import is_plain
-from backends.trainings import rules_of, split_inputs
+from backends.trainings import followers_of, rules_of, split_inputs, waits
 from backends.writer import Expression, Line, Namespace, Precedence, binary, call, number, quoted
 from dsl.ir import Graph
 from dsl.training import Follower, Objective, Training
@@ -36,22 +37,38 @@ class StepWriter:
     def __init__(self, block: Block) -> None:
         self.block = block
         self.training = block.training
-        taken = ("model", "optimizers", "optimizer", "step", "found", "parameters", "part", "parts", "mine", "theirs", "loss")
+        taken = (
+            "model",
+            "optimizers",
+            "optimizer",
+            "step",
+            "found",
+            "parameters",
+            "scales",
+            "part",
+            "parts",
+            "mine",
+            "theirs",
+            "loss",
+        )
         self.scope = Namespace(taken, block.names)
         self.inputs = {name: self.scope.new(name) for name in self.training.inputs}
         draws = self.training.draws
         self.drawn = {name: self.scope.new(name) for name in draws.outputs} if draws is not None else {}
         self.variables = {**self.inputs, **self.drawn}
+        self.waits = waits(self.training)
 
     def train_step(self) -> list[Line]:
-        given = [f"model: {self.block.kind}", "optimizers: dict[str, torch.optim.Optimizer]", "step: int"]
+        given = [f"model: {self.block.kind}", "optimizers: dict[str, torch.optim.Optimizer]"]
+        given += ["scales: dict[str, float]"] if self.waits else []
+        given += ["step: int"]
         about = '"""Step `step`, counted from 0: every objective in turn, on what the others left."""'
         lines = [*self._head("train_step", given), Line(1, about)]
         lines += self._draws()
         lines.append(Line(1, "found: dict[str, Tensor] = {}"))
         for objective in self.training.objectives:
             lines += self._objective(objective)
-        for follower in self.training.followers:
+        for follower in followers_of(self.training):
             lines += self._follow(follower)
         return [*lines, Line(1, "return found")]
 
@@ -108,20 +125,26 @@ class StepWriter:
             lines.append(Line(indent, f"optimizer = {optimizers[0]}"))
             optimizers = ["optimizer"]
         count = "step" if objective.every == 1 else f"step // {objective.every}"
-        for (_, rule), optimizer in zip(rules, optimizers, strict=True):
+        for (key, rule), optimizer in zip(rules, optimizers, strict=True):
             if id(rule.rate) in self.block.rates:
                 rate = call(self.block.rates[id(rule.rate)], count)
-                lines.append(Line(indent, f'{optimizer}.param_groups[0]["lr"] = ', rate))
+                scale = f" * scales[{quoted(key)}]" if rule.plateau is not None else ""
+                lines.append(Line(indent, f'{optimizer}.param_groups[0]["lr"] = ', rate, scale))
+            elif rule.plateau is not None:
+                rate = number(constant_of(rule.rate) or 0.0)
+                lines.append(Line(indent, f'{optimizer}.param_groups[0]["lr"] = {rate.text} * scales[{quoted(key)}]'))
         lines += [Line(indent, f"{optimizer}.zero_grad()") for optimizer in optimizers]
         groups = [f'{optimizer}.param_groups[0]["params"]' for optimizer in optimizers]
         whole = self._is_whole(objective)
-        parameters = "" if whole and objective.clip is None else groups[0]
-        if parameters and (len(groups) > 1 or objective.clip is not None):
+        parameters, naming = groups[0], []
+        if len(groups) > 1 or (objective.clip is not None and not whole):
             together = groups[0] if len(groups) == 1 else f"[{', '.join(f'*{g}' for g in groups)}]"
-            lines.append(Line(indent, f"parameters = {together}"))
-            parameters = "parameters"
-        inputs = None if whole else parameters
-        lines += self._backward(objective, indent, inputs)
+            parameters, naming = "parameters", [Line(indent, f"parameters = {together}")]
+        if not whole:
+            lines += naming
+        lines += self._backward(objective, indent, None if whole else parameters)
+        if whole and objective.clip is not None:
+            lines += naming
         if objective.clip is not None:
             function = "clip_grad_norm_" if objective.clip.kind == "norm" else "clip_grad_value_"
             lines.append(Line(indent, "", call(f"nn.utils.{function}", parameters, number(objective.clip.limit))))

@@ -12,15 +12,15 @@ from pathlib import Path
 from backends.base import EmitOptions, TrainOptions
 from backends.python_scalars import ScalarFunctions, constant_of, is_scalar
 from backends.torch_file import assembled, definitions
-from backends.torch_names import RESERVED, method_name
+from backends.torch_names import RESERVED
 from backends.torch_optimizers import spelled
 from backends.torch_steps import Block, StepWriter, member
 from backends.torch_tensors import DTYPES
 from backends.torch_units import Tree
-from backends.trainings import entries_of, layers_of, rules_of
+from backends.trainings import entries_of, followers_of, layers_of, rules_of, waits
 from backends.writer import Expression, Line, Namespace, call, number_text, quoted, rendered, sequence
 from dsl.diagnostics import InternalError
-from dsl.ir import Graph
+from dsl.ir import Call, Graph, Node
 from dsl.training import Rule, Training
 
 UPDATES_FILE = Path(__file__).with_name("torch_updates.py")
@@ -97,7 +97,8 @@ class _FileWriter:
                     continue
                 if not is_scalar(rule.rate):
                     raise InternalError(f"{self.training.name}: the learning rate of `{rule.name}` is no formula of numbers")
-                rates[id(rule.rate)] = writer.function(rule.rate, _rate_name(rule.rate))
+                inner = _called(rule.rate)
+                rates[id(rule.rate)] = writer.function(inner, inner.definition)
         return rates, [rendered(lines) for lines in writer.texts]
 
     def _optimizers(self, kind: str) -> list[Line]:
@@ -146,7 +147,9 @@ class _FileWriter:
     def _loop(self, kind: str, steps: StepWriter) -> list[str]:
         types = {n: DTYPES[t.dtype] for n, t in self.training.inputs.items()}
         first = next(iter(self.training.inputs))
-        begin = [Line(1, f"{member(f.layer)}.load_state_dict({member(f.source)}.state_dict())") for f in self.training.followers]
+        begin = [
+            Line(1, f"{member(f.layer)}.load_state_dict({member(f.source)}.state_dict())") for f in followers_of(self.training)
+        ]
         batch = [f"data[{quoted(n)}][rows]" for n in self.training.inputs]
         given = ["data: dict[str, Tensor]", "steps: int = 1000", "batch: int = 64", "seed: int = 0"]
         train = [
@@ -156,9 +159,14 @@ class _FileWriter:
             Line(1, f"model = {kind}().to(data[{quoted(first)}].device)"),
             *begin,
             Line(1, "optimizers = make_optimizers(model)"),
+            *self._scales(),
             Line(1, "for step in range(steps):"),
             Line(2, f"rows = torch.randint(len(data[{quoted(first)}]), (batch,))"),
-            Line(2, "found = ", call("train_step", "model", "optimizers", "step", *batch)),
+            Line(
+                2,
+                "found = ",
+                call("train_step", "model", "optimizers", *(["scales"] if waits(self.training) else []), "step", *batch),
+            ),
             Line(2, "if step % 100 == 0 or step == steps - 1:"),
             Line(3, "print(step, {name: round(x.item(), 4) for name, x in found.items()})"),
             Line(1, "return model"),
@@ -188,6 +196,11 @@ class _FileWriter:
         run = [Line(0, 'if __name__ == "__main__":'), Line(1, "main()")]
         return [rendered(train), rendered(main), rendered(run)]
 
+    def _scales(self) -> list[Line]:
+        """What the learning rates that wait are multiplied by: one, in this loop, which evaluates nothing."""
+        keys = [key for o in self.training.objectives for key, rule in rules_of(o) if rule.plateau is not None]
+        return [Line(1, f"scales = {{{', '.join(f'{quoted(key)}: 1.0' for key in keys)}}}")] if keys else []
+
 
 def _native(rule: Rule) -> str | None:
     return spelled(rule.name, rule.settings) if rule.library else None
@@ -204,5 +217,10 @@ def _taken_apart(text: str) -> tuple[str, list[str]]:
     return ast.unparse(made.func), back
 
 
-def _rate_name(graph: Graph) -> str:
-    return method_name(graph.definition.lower()) or "rate"
+def _called(rate: Graph) -> Graph:
+    """The schedule itself, where the rate is nothing but its call on the step."""
+    nodes = list(rate)
+    match nodes:
+        case [Node(op="input"), Node(op="call", target=Call(graph=graph, child=None))]:
+            return graph if len(graph.inputs) == 1 else rate
+    return rate

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dsl.dims import symbols_of
 from dsl.ir import Graph, Program
 from dsl.ops.registry import CARDS
-from dsl.training import Objective, Rule, Training
+from dsl.training import Follower, Objective, Rule, Training
 
 
 def entries_of(training: Training) -> Program:
@@ -23,6 +23,11 @@ def draws(training: Training) -> bool:
     roots = entries_of(training).entries.values()
     nodes = (node for root in roots for graph in root.callees() for node in graph)
     return any(node.op in CARDS and CARDS[node.op].random for node in nodes)
+
+
+def waits(training: Training) -> bool:
+    """Whether a rule has its learning rate lowered by what is seen."""
+    return any(rule.plateau is not None for objective in training.objectives for rule in objective.rules)
 
 
 def rules_of(objective: Objective) -> list[tuple[str, Rule]]:
@@ -41,6 +46,12 @@ def layers_of(training: Training, names: Sequence[str]) -> list[str] | None:
     heads = list(dict.fromkeys(name.split(".")[0] for name in names))
     covered = {name for name in trained if name.split(".")[0] in heads and "." in name}
     return heads if covered == wanted else None
+
+
+def followers_of(training: Training) -> list[Follower]:
+    """The followers that something reads; the others are no part of the program."""
+    names = training.program.parameters()
+    return [f for f in training.followers if any(name.startswith(f"{f.layer}.") for name in names)]
 
 
 def split_inputs(training: Training, graph: Graph) -> list[str]:

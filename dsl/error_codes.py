@@ -722,6 +722,38 @@ CODES: dict[str, Code] = {
         "The first axis of each input of a `train` block is the batch: a symbol, the same for all, on which no other axis "
         "depends.",
     ),
+    "DL0841": Code(
+        "a training is there already",
+        "The folder of a training holds its checkpoints and curves, and a new one does not write over them. `--resume` goes on with the "
+        "one that is there; `--out` names another folder.",
+    ),
+    "DL0842": Code(
+        "no checkpoint that can be read",
+        "`--resume` goes on from `checkpoint.json` in the folder of the training, and from the files that it names. They are written whole "
+        "or not at all, so a damaged one was changed by something else.",
+    ),
+    "DL0843": Code(
+        "a checkpoint of another training",
+        "A training goes on to the same numbers only with the same block, hyper-parameters, data, batch and backend. What differs is "
+        "listed: set it back, or begin a new training in another folder. `--weights` begins one with the weights of another.",
+    ),
+    "DL0844": Code(
+        "a training goes on with another seed",
+        "The seed decides the order of the data and every random draw. The checkpoint knows its own: leave `--seed` out.",
+    ),
+    "DL0845": Code(
+        "a loss that is not finite",
+        "The training stops at the first loss that is NaN or infinite. The step is done again with the NumPy reference, which names the "
+        "first operation whose result is not finite, or whose slope is infinite. The last checkpoint stays as it is.",
+    ),
+    "DL0846": Code(
+        "a training without an end",
+        "Say how long to train: `--steps N`, `--epochs N`, or a hyper-parameter `steps` of the block with a default.",
+    ),
+    "DL0847": Code(
+        "a batch that cannot be divided",
+        "`--accumulate N` takes each batch in N parts of one size and adds their gradients, so the batch is a multiple of N.",
+    ),
     "DL0901": Code(
         "malformed YAML",
         "The text is not YAML; the message is the YAML parser's.",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.base import Arrays, Artifact, Backend, EmitOptions
+from backends.base import Arrays, Artifact, Backend, EmitOptions, TrainingBackend, TrainOptions
+from backends.trainings import entries_of
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Node, Program
 from dsl.source import NOWHERE
 from dsl.target import backend, explain_missing, targets
+from dsl.training import Rule, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,45 @@ def lower(
     with explain_missing(found.name):
         artifact = found.emit(best.program, options, best.weights)
     return Compiled(artifact, best.program, best.weights, (), best.changed)
+
+
+def lower_training(
+    training: Training,
+    found: Backend,
+    options: EmitOptions,
+    how: TrainOptions,
+    *,
+    disabled: Iterable[str] = (),
+) -> tuple[Artifact, Training]:
+    """Passes, refusals and code for a `train` block, and the block as it is after the passes."""
+    from dsl.passes.pipeline import NAMES, optimize
+
+    if not isinstance(found, TrainingBackend):
+        message = f"the backend `{found.name}` cannot train"
+        raise SpecError(Diagnostic("DL0713", message, help="train with `torch` or `jax`, and compile the weights"), exit_code=2)
+    names = frozenset(disabled)
+    for name in sorted(names - set(NAMES)):
+        raise _unknown("DL0706", "pass", name, NAMES)
+
+    def best(program: Program) -> Program:
+        made = optimize(program, None, training=True, disabled=names).program
+        refused = refusals(made, found, options)
+        if refused:
+            raise SpecError(refused)
+        return made
+
+    program = best(entries_of(training))
+    entries = {name: graph for name, graph in program.entries.items() if training.draws is None or name != "draws"}
+    objectives = tuple(replace(o, rules=tuple(_best_rule(r, best) for r in o.rules)) for o in training.objectives)
+    draws = program.entries["draws"] if training.draws is not None else None
+    training = replace(training, program=Program(program.name, entries), objectives=objectives, draws=draws)
+    with explain_missing(found.name):
+        return found.emit_training(training, options, how), training
+
+
+def _best_rule(rule: Rule, best: Callable[[Program], Program]) -> Rule:
+    made = best(Program(rule.name, {"update": rule.update, "rate": rule.rate})).entries
+    return replace(rule, update=made["update"], rate=made["rate"])
 
 
 def only_entry(program: Program, entry: str) -> Program:

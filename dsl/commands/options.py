@@ -32,7 +32,8 @@ def model_options(command: Command) -> Command:
         ),
         click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means."),
         click.option(
-            "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A hyper-parameter of the model; repeatable."
+            "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=settings_of,
+            help="A hyper-parameter of the model; repeatable.",
         ),
         click.option("--model", metavar="NAME", help="Which model of the file; the first one by default."),
     ):  # fmt: skip
@@ -73,7 +74,8 @@ def output_option(help: str, *, required: bool = False) -> Callable[[Command], C
     return click.option("-o", "--output", metavar="FILE", default="-", help=help)
 
 
-def _settings(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+def settings_of(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=VALUE` texts as a dict."""
     found: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")

@@ -1,0 +1,195 @@
+"""Checkpoints: generations of files in a folder, and one small file that says which of them count.
+
+A generation is written beside the others; then `checkpoint.json` is replaced, in one rename, by one that names it; then generations that
+nothing names are removed. Whenever the process is killed, what `checkpoint.json` names is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from backends.base import Arrays
+from dsl.diagnostics import Diagnostic, SpecError
+from dsl.files import cannot_write, write_atomically
+from dsl.ir import Program
+from dsl.weights import load_weights, save_weights
+
+POINTER = "checkpoint.json"
+WEIGHTS = "weights.safetensors"
+MOMENTS = "optimizer.safetensors"
+STATE = "state.json"
+FORMAT = 1
+
+Described = Mapping[str, str]
+"""What a training is, as text by what it is text of: two trainings are the same where these are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a training needs beside tensors to go on: steps done, the best validation so far, the state of plateaus by key."""
+
+    step: int
+    seed: int
+    described: Described
+    best: tuple[int, float] | None = None
+    plateaus: Mapping[str, Mapping[str, float]] | None = None
+
+
+class Checkpoints:
+    """The checkpoints in one folder."""
+
+    def __init__(self, folder: Path, program: Program) -> None:
+        self.folder = folder
+        self.program = program
+
+    # --- writing ---
+
+    def prepare(self) -> None:
+        """Make the folder. SpecError where it cannot be, or where a training is in it already."""
+        if (self.folder / POINTER).exists():
+            raise SpecError(
+                Diagnostic(
+                    "DL0841",
+                    f"there is a training in `{self.folder}`",
+                    help="`--resume` goes on with it; `--out` names another folder for a new one",
+                ),
+                exit_code=2,
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, (error.strerror or str(error)).lower()) from None
+
+    def save(self, memory: Memory, weights: Arrays, moments: Arrays, *, best: bool) -> None:
+        """Write a generation and make it the last, and the best where it is; the one that was the best before may then go."""
+        name = f"step-{memory.step:07}"
+        place = self.folder / name
+        place.mkdir(exist_ok=True)
+        save_weights(place / WEIGHTS, weights, self.program)
+        save_weights(place / MOMENTS, moments)
+        state = {
+            "step": memory.step,
+            "seed": memory.seed,
+            "best": list(memory.best) if memory.best else None,
+            "plateaus": memory.plateaus or {},
+            "training": dict(memory.described),
+        }
+        write_atomically(place / STATE, _json(state))
+        before = self._pointer()
+        kept = name if best or before is None else str(before["best"])
+        write_atomically(self.folder / POINTER, _json({"format": FORMAT, "last": name, "best": kept}))
+        self._publish(kept)
+        self._tidy({name, kept})
+
+    def _publish(self, name: str) -> None:
+        """`weights.safetensors` in the folder itself: the best weights, for other commands to read. A link where the system has them."""
+        source, place = self.folder / name / WEIGHTS, self.folder / WEIGHTS
+        temporary = self.folder / f".{WEIGHTS}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(place)
+
+    def _tidy(self, kept: set[str]) -> None:
+        for place in self.folder.glob("step-*"):
+            if place.is_dir() and place.name not in kept:
+                shutil.rmtree(place, ignore_errors=True)
+
+    # --- reading ---
+
+    def _pointer(self) -> Mapping[str, object] | None:
+        try:
+            return _read(self.folder / POINTER)
+        except FileNotFoundError:
+            return None
+
+    def memory(self) -> Memory:
+        """What the last generation remembers. SpecError where there is none that can be read."""
+        place = self._last()
+        try:
+            return _memory(_read(place / STATE))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise _no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
+
+    def tensors(self) -> tuple[Arrays, Arrays]:
+        """The weights and the moments of the last generation."""
+        place = self._last()
+        weights = load_weights(place / WEIGHTS, self.program)
+        try:
+            moments = load_file(place / MOMENTS)
+        except (OSError, SafetensorError) as error:
+            raise _no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
+        return {name: np.array(value) for name, value in weights.items()}, moments
+
+    def _last(self) -> Path:
+        pointer = self._pointer()
+        if pointer is None:
+            raise _no_checkpoint(f"there is no checkpoint in `{self.folder}`")
+        if pointer.get("format") != FORMAT:
+            raise _no_checkpoint(f"the checkpoint in `{self.folder}` is of another version of dslc")
+        return self.folder / str(pointer.get("last"))
+
+
+def compare(found: Memory, described: Described, seed: int | None, folder: Path) -> None:
+    """Raise unless the checkpoint is of the training that is described, with all that differs."""
+    if seed is not None and seed != found.seed:
+        message = f"the checkpoint in `{folder}` was trained with the seed {found.seed}, not {seed}"
+        raise SpecError(Diagnostic("DL0844", message, help="leave `--seed` out: `--resume` knows it"), exit_code=2)
+    lines = differences(found.described, described)
+    if lines:
+        message = f"the checkpoint in `{folder}` is of another training"
+        raise SpecError(Diagnostic("DL0843", message, notes=tuple(lines), help="start a new one with `--out`"))
+
+
+def differences(before: Described, now: Described) -> list[str]:
+    """What differs, a line each."""
+    lines = []
+    for name in dict.fromkeys((*before, *now)):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if new is None:
+            lines.append(f"{name} ({old}) is no more")
+        elif old is None:
+            lines.append(f"{name} ({new}) is new")
+        else:
+            lines.append(f"{name} was {old} and is {new}")
+    return lines[:20] if len(lines) <= 20 else [*lines[:20], f"and {len(lines) - 20} more"]
+
+
+def _memory(state: Mapping[str, object]) -> Memory:
+    step, seed, best, described = state["step"], state["seed"], state["best"], state["training"]
+    plateaus = state["plateaus"]
+    if not (isinstance(step, int) and isinstance(seed, int) and isinstance(described, dict) and isinstance(plateaus, dict)):
+        raise ValueError("its state is none")
+    found = (int(best[0]), float(best[1])) if isinstance(best, Sequence) and not isinstance(best, str) else None
+    return Memory(step, seed, {str(k): str(v) for k, v in described.items()}, found, plateaus)
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_checkpoint(f"`{path}` is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise _no_checkpoint(f"`{path}` is damaged: it is no object")
+    return found
+
+
+def _no_checkpoint(message: str) -> SpecError:
+    return SpecError(Diagnostic("DL0842", message), exit_code=4)
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,243 @@
+"""The loop of a training: batches in the order of the seed, reports, validation, checkpoints.
+
+All that is random is a function of the seed and the number of the step, so that a training that was interrupted goes on to the same
+numbers. Losses are read some steps after they were computed, so that the device never waits for the host.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+
+import numpy as np
+
+from backends.base import Arrays, Number, TrainingSession
+from dsl.data import Dataset
+from dsl.trainer.checkpoint import Checkpoints, Memory, compare
+from dsl.trainer.curves import VALIDATION, Curves, draw, tensorboard
+from dsl.trainer.describe import described
+from dsl.trainer.failure import NotFinite, explain
+from dsl.trainer.plateaus import Plateaus
+from dsl.trainer.settings import Outcome, Progress, Reporter, Settings
+from dsl.training import Training
+
+READ_EVERY = 0.25
+"""Seconds between two readings of losses."""
+
+MOST_PENDING = 256
+"""Steps whose losses are read together at most."""
+
+Begin = Callable[[Arrays, int], TrainingSession]
+"""Makes a session from weights and a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A training with its data: `held_out` is for validation. `weights` are those it begins with, for a seed."""
+
+    training: Training
+    data: Dataset
+    held_out: Dataset | None
+    begin: Begin
+    weights: Callable[[int], Arrays]
+    backend: str
+
+    @property
+    def names(self) -> list[str]:
+        """The losses and the metrics."""
+        names: list[str] = []
+        for objective in self.training.objectives:
+            names += [objective.name, *list(self.training.program.entries[objective.entry].outputs)[1:]]
+        return list(dict.fromkeys(names))
+
+
+def train(job: Job, settings: Settings, reporter: Reporter) -> Outcome:
+    """Train from the beginning or from the last checkpoint to the last step, or until it is interrupted."""
+    return _Loop(job, settings, reporter).run()
+
+
+class _Loop:
+    def __init__(self, job: Job, settings: Settings, reporter: Reporter) -> None:
+        self.job = job
+        self.reporter = reporter
+        self.checkpoints = Checkpoints(settings.out, job.training.program)
+        self.described = described(job.training, job.data, settings, job.backend)
+        self.best: tuple[int, float] | None = None
+        self.done = 0
+        seed = settings.seed
+        if settings.resume:
+            memory = self.checkpoints.memory()
+            compare(memory, self.described, None if settings.seed < 0 else seed, settings.out)
+            seed, self.done, self.best = memory.seed, memory.step, memory.best
+        else:
+            seed = max(seed, 0)
+        self.settings = replace(settings, seed=seed)
+        self.first = self.done
+        self.session = job.begin(job.weights(seed), seed)
+        self.plateaus = Plateaus(job.training)
+        self.curves = Curves(settings.out, job.names, validation=job.held_out is not None)
+        if settings.resume:
+            self.session.restore(*self.checkpoints.tensors())
+            self.plateaus.restore(memory.plateaus or {}, self.session)
+            self.curves.resume(self.done)
+        else:
+            self.checkpoints.prepare()
+        self.writer = tensorboard(settings.out) if settings.tensorboard else None
+        self.pending: list[tuple[int, Mapping[str, Number]]] = []
+        self.saved = self.done
+        self.since: list[Mapping[str, float]] = []
+        self.values: dict[str, float] = {}
+
+    def run(self) -> Outcome:
+        settings = self.settings
+        per_epoch = self.job.data.batch_count(settings.batch)
+        every_validation = settings.every_validation or max(1, min(per_epoch, settings.steps))
+        every_save = settings.every_save or max(every_validation, 1)
+        self.reporter.started(self.done, settings.steps)
+        interrupted = False
+        started, counted = time.perf_counter(), self.done
+        read = started
+        with _interrupts() as asked:
+            batches = self._batches(per_epoch)
+            while self.done < settings.steps:
+                batch = next(batches)
+                self.pending.append((self.done, self.session.step(self.done, batch)))
+                self.done += 1
+                now = time.perf_counter()
+                validating = self.done % every_validation == 0 or self.done == settings.steps
+                saving = self.done % every_save == 0
+                interrupted = bool(asked)
+                if validating or saving or interrupted or now - read > READ_EVERY or len(self.pending) >= MOST_PENDING:
+                    self._read()
+                    now = read = time.perf_counter()
+                    speed = (self.done - counted) / max(now - started, 1e-9)
+                    if counted == self.first:  # what comes before the second reading is compilation
+                        started, counted = now, self.done
+                    left = (settings.steps - self.done) / speed
+                    self.reporter.went_on(Progress(self.done, settings.steps, self.values, speed * settings.batch, left))
+                better = self._evaluate() if validating and not interrupted else False
+                if saving or better or interrupted:
+                    self._save(best=better)
+                if interrupted:
+                    break
+        self._end()
+        return Outcome(self.done, dict(self.values), self.best, interrupted)
+
+    def _end(self) -> None:
+        if self.saved != self.done or self.done == self.first:
+            self._save(best=False)
+        if self.writer is not None:
+            self.writer.close()
+        draw(self.settings.out)
+        self.reporter.finished()
+
+    def _batches(self, per_epoch: int) -> Iterator[dict[str, np.ndarray]]:
+        """From the next step on, epoch after epoch."""
+        return batches_from(self.job.data, self.settings, self.done, per_epoch)
+
+    # --- what came out ---
+
+    def _read(self) -> None:
+        """Read the losses that are pending. SpecError where one is not finite."""
+        rows = [(step, {name: float(value) for name, value in found.items()}) for step, found in self.pending]
+        self.pending = []
+        for step, values in rows:
+            wrong = [name for name, value in values.items() if not math.isfinite(value)]
+            if wrong:
+                raise explain(NotFinite(step, wrong[0], values[wrong[0]]), self.job, self.settings, self.checkpoints, self.saved)
+            self.curves.add(step + 1, values)
+            if self.writer is not None:
+                for name, value in values.items():
+                    self.writer.add_scalar(name, value, step + 1)
+        if rows:
+            self.since += [values for _, values in rows]
+            self.values |= mean_of([values for _, values in rows])
+            self.values = {name: self.values[name] for name in self.job.names if name in self.values}
+
+    def _evaluate(self) -> bool:
+        """Validate where something is held out; whether it is better than ever. Plateaus see the loss either way."""
+        values = mean_of(self.since)
+        self.since = []
+        better = False
+        if self.job.held_out is not None:
+            found = evaluate(self.session, self.job.held_out, self.settings.batch)
+            values = {name: found[name] for name in self.job.names}
+            self.curves.add(self.done, values, VALIDATION)
+            if self.writer is not None:
+                for name, value in values.items():
+                    self.writer.add_scalar(f"{VALIDATION}{name}", value, self.done)
+            loss = values[self.job.training.objectives[0].name]
+            better = math.isfinite(loss) and (self.best is None or loss < self.best[1])
+            if better:
+                self.best = (self.done, loss)
+            self.reporter.evaluated(self.done, values, best=better)
+        for key in self.plateaus.see(values, self.session):
+            factor = self.plateaus.watched[key].factor
+            self.reporter.noted(f"step {self.done}: the learning rate of {key} is {factor:g} of what it was")
+        return better
+
+    def _save(self, *, best: bool) -> None:
+        self.curves.write()
+        memory = Memory(self.done, self.settings.seed, self.described, self.best, self.plateaus.state())
+        only = best or self.job.held_out is None
+        self.checkpoints.save(memory, self.session.weights(), self.session.moments(), best=only)
+        self.saved = self.done
+
+
+def batches_from(data: Dataset, settings: Settings, step: int, per_epoch: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches from a step on, without end."""
+    if per_epoch == 0:
+        yield from data.batches(settings.batch, seed=settings.seed, epoch=0)  # raises, and says how many rows there are
+    while True:
+        epoch, first = divmod(step, per_epoch)
+        for batch in data.batches(settings.batch, seed=settings.seed, epoch=epoch, first=first):
+            yield batch
+            step += 1
+
+
+def evaluate(session: TrainingSession, data: Dataset, batch: int) -> dict[str, float]:
+    """The losses and metrics in inference mode: the mean over all rows."""
+    totals: dict[str, float] = {}
+    rows = 0
+    size = min(batch, data.rows)
+    for given in data.batches(size, seed=0, epoch=0, shuffle=False, drop_last=False):
+        count = len(next(iter(given.values())))
+        rows += count
+        for name, value in session.evaluate(given).items():
+            totals[name] = totals.get(name, 0.0) + count * float(value)
+    return {name: total / rows for name, total in totals.items()}
+
+
+def mean_of(rows: list[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each value over the steps that have it."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that Ctrl-C fills: the step that is running is finished and saved. A second Ctrl-C interrupts at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: Ctrl-C does not come here
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
