@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dsl.print_clauses import lay_out, loop_words, objective_words
 from dsl.print_expression import (
     WIDTH,
     fill,
@@ -12,7 +13,6 @@ from dsl.print_expression import (
     print_expression,
     print_pattern,
     print_type,
-    print_value,
     quote,
 )
 from dsl.syntax import (
@@ -20,7 +20,6 @@ from dsl.syntax import (
     Assert,
     Assign,
     Backward,
-    Carry,
     Comments,
     Const,
     Definition,
@@ -33,7 +32,6 @@ from dsl.syntax import (
     If,
     Import,
     LayerDecl,
-    ListExpr,
     Metric,
     Minimize,
     Module,
@@ -41,7 +39,6 @@ from dsl.syntax import (
     Parameter,
     Require,
     Return,
-    Rule,
     Scan,
     Statement,
     TensorDecl,
@@ -240,13 +237,12 @@ class _Printer:
             case For():
                 pattern, iterable = print_pattern(node.pattern), print_before_brace(node.iterable)
                 self.block(f"for {pattern} in {iterable} {{", node.body, node.comments)
-            case Scan():
-                self.loop([*_scan_clauses(node), *_carried(node.carries)], _last_of_scan(node), node)
-            case While():
-                limit = f"limit {print_expression(node.limit)}"
-                self.loop([f"while {print_expression(node.condition)}", *_carried(node.carries), limit], node.limit, node)
+            case Scan() | While():
+                head = lay_out(loop_words(node), self.indent, self.indent + 4)
+                self.block(head, node.body, node.comments)
             case Minimize():
-                self.minimize(node)
+                words = objective_words(node, self.indent)
+                self.line(lay_out(words, self.indent, self.indent + 2), node.comments)
             case If():
                 self.if_(node)
 
@@ -269,42 +265,6 @@ class _Printer:
                     return
         self.inside(node.body, comments.closing)
         self.line("}")
-
-    def loop(self, words: Sequence[str], last: Expr, node: Scan | While) -> None:
-        """A loop of which the head ends with the expression `last`."""
-        flat = print_expression(last)
-        *first, end = words
-        words = [*first, f"{end.removesuffix(flat)}{print_before_brace(last)} {{"]
-        self.block(self.clauses(words, 4), node.body, node.comments)
-
-    def minimize(self, node: Minimize) -> None:
-        name = "" if node.name is None else f"{node.name} = "
-        words = [f"minimize {name}{print_expression(node.loss)}"]
-        if self.indent + len(words[0]) > WIDTH:
-            words = [self.laid_out(f"minimize {name}", node.loss, closed=True)]
-        over = _listed("over ", [print_expression(target) for target in node.over])
-        together = " ".join(over)
-        words += [together] if over and self.indent + 2 + len(together) <= WIDTH else over
-        words += _listed("using ", [print_rule(rule) for rule in node.rules])
-        if node.clip is not None:
-            words.append(f"{'clip' if node.clip_kind == 'norm' else 'clip_value'} {print_expression(node.clip)}")
-        if node.every is not None:
-            words.append(f"every {print_expression(node.every)}")
-        self.line(self.clauses(words), node.comments)
-
-    def clauses(self, words: Sequence[str], indent: int = 2) -> str:
-        """The words on lines as full as they fit, those after the first indented; what does not fit on one line breaks before `carry`."""
-        lines = [words[0]]
-        column = self.indent + len(words[0].rsplit("\n", 1)[-1])
-        fits = self.indent + len(" ".join(words)) <= WIDTH
-        for word in words[1:]:
-            if column + 1 + len(word) <= WIDTH and (fits or not word.startswith("carry ")):
-                lines[-1] += f" {word}"
-                column += 1 + len(word)
-            else:
-                lines.append(" " * (self.indent + indent) + word)
-                column = self.indent + indent + len(word)
-        return "\n".join(lines)
 
     def value(self, head: str, node: Assign | LayerDecl | Update | Emit | Metric | Const) -> None:
         closed = not isinstance(node, Assign | Const)
@@ -338,49 +298,6 @@ def _returned(node: Return) -> Expr:
 
 def _backward_head(node: Backward) -> str:
     return f"backward({', '.join(node.names)})"
-
-
-def _scan_clauses(node: Scan) -> list[str]:
-    """The clauses in the head of a scan before what it carries."""
-    words = [f"scan {print_pattern(node.pattern)} in {print_value(node.source)}"]
-    if node.over is not None:
-        words.append(f"over {print_expression(node.over)}")
-    words[-1] += "".join(f" {option.name}={print_expression(option.value)}" for option in node.options)
-    return words
-
-
-def _last_of_scan(node: Scan) -> Expr:
-    """The expression at the end of its head."""
-    if node.carries:
-        return node.carries[-1].value
-    if node.options:
-        return node.options[-1].value
-    if node.over is not None:
-        return node.over
-    match node.source:
-        case TupleExpr(items=(_, *_, last)):  # open, without brackets of its own
-            return last
-        case source:
-            return source
-
-
-def _carried(carries: Sequence[Carry]) -> list[str]:
-    return _listed("carry ", [f"{carry.name} = {print_expression(carry.value)}" for carry in carries])
-
-
-def _listed(head: str, items: Sequence[str]) -> list[str]:
-    """The items of a list, each but the last with its comma, the first after `head`."""
-    words = [f"{item}," for item in items[:-1]] + list(items[-1:])
-    return [head + words[0], *words[1:]] if words else []
-
-
-def print_rule(rule: Rule) -> str:
-    """`adam(1e-3) for "**.bias"`"""
-    optimizer = print_expression(rule.optimizer)
-    if not rule.patterns:
-        return optimizer
-    alone = len(rule.patterns) == 1 and not isinstance(rule.patterns[0], ListExpr)
-    return f"{optimizer} for {print_expression(rule.patterns[0] if alone else ListExpr(rule.patterns))}"
 
 
 def print_parameter(node: Parameter) -> str:

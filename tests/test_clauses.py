@@ -228,6 +228,10 @@ train Long()(x: float[B, T]) {
   minimize discriminator_loss = mean(softplus(-discriminator(real)) + softplus(discriminator(fake)))
     over discriminator, head."**.weight" using adam(2e-4, betas=[0.5, 0.999]) for "**.bias", sgd(0.1, momentum=0.9)
     clip 1.0 every 2
+  minimize loss
+    using adamw(
+      warmup_cosine(3e-4, warmup=100, steps=steps), betas=[0.9, 0.999], weight_decay=0.1, epsilon=1e-8, nesterov=true
+    ) for "**.weight" clip 1.0
 }
 """
     assert formatted(text) == text
