@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dsl.ir import Graph, Node, Value
 
 Atom = tuple[str, str]
-"""What reaches a value: ("param", path), ("input", name), or ("value", "") for one of the values asked about."""
+"""What reaches a value: ("param", path), ("input", name), or ("value", place) for one of the values asked about."""
 
 FLAT = frozenset({"stop_gradient", "sign", "floor", "ceil", "round", "floor_divide", "full", "isnan"})
 """Primitives whose derivative is zero wherever it exists."""
@@ -56,13 +56,24 @@ def reached(graph: Graph, value: Value) -> set[str]:
 def obstacles(graph: Graph, of: Value, parameters: Container[str], inputs: Container[Value]) -> list[Node]:
     """The nodes that keep gradients of the scalar `of` from the parameters (full names below the graph) or from the values `inputs` of it:
     `while` loops, and draws without a gradient. A draw that is stopped, or only used as an index, is none."""
-    seeds = {value: Reach(frozenset({("value", "")})) for value in _values(graph) if value in inputs}
+    seeds = {value: _seed(value) for value in _values(graph) if value in inputs}
     found = _Walk().values(graph, seeds)[of]
     blocking: dict[int, Node] = {}
     for obstacle in sorted(found.obstacles, key=lambda o: (o.node.span.start, o.node.id)):
         if any((kind == "param" and name in parameters) or kind == "value" for kind, name in obstacle.behind):
             blocking.setdefault(id(obstacle.node), obstacle.node)
     return list(blocking.values())
+
+
+def depends(graph: Graph, of: Value, inputs: Container[Value]) -> set[Value]:
+    """Which of the values `inputs` of the graph have a gradient of the scalar `of`."""
+    seeds = {value: _seed(value) for value in _values(graph) if value in inputs}
+    atoms = _Walk().values(graph, seeds)[of].atoms
+    return {value for value, seed in seeds.items() if seed.atoms <= atoms}
+
+
+def _seed(value: Value) -> Reach:
+    return Reach(frozenset({("value", f"{value.node}.{value.index}")}))
 
 
 def given_names(node: Node) -> tuple[str, ...]:

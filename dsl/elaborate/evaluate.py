@@ -95,6 +95,10 @@ class Evaluator:
         found = self._globals[key] if key in self._globals else self._globals.setdefault(key, self.global_name(*key))
         if found is None and expression.id in frame.one_sided:
             raise self._one_sided(frame, expression)
+        if found is None and expression.id in frame.inside:
+            label = Label(frame.inside[expression.id], "bound in the body of a loop")
+            message = f"`{expression.id}` is not defined after the loop"
+            raise SpecError(Diagnostic("DL0201", message, expression.span, labels=(label,), help="carry it, or `emit` it"))
         if found is None:
             raise self._unknown(frame, expression.id, expression.span)
         return found

@@ -38,6 +38,7 @@ class Frame:
     """One definition being elaborated.
 
     `dims` are the names that are dimensions (usable as axes). `mode` is "both", or "training" / "inference" inside `if training`.
+    `inside` are names that only the body of a loop binds.
     `plain` are the dimensions without what `require` says of them; `one_sided` the names that only one branch of an `if training` binds.
     `hyper` are the hyper-parameters of the layers here, by definition and arguments, and `applied` the graphs, by types as well: so a long
     chain of like layers is quick.
@@ -61,6 +62,7 @@ class Frame:
     returned: list[tuple[str | None, object, Span]] | None = None
     plain: dict[str, Dim] = field(default_factory=dict)
     one_sided: dict[str, Span] = field(default_factory=dict)
+    inside: dict[str, Span] = field(default_factory=dict)
     children: dict[str, Span] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     hyper: dict[object, Mapping[str, object]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
-from dsl.differentiable import obstacles
+from dsl.differentiable import depends, obstacles, reached
 from dsl.elaborate.binding import Given
 from dsl.elaborate.blocks import block_call
 from dsl.elaborate.context import Context, error, not_poison
@@ -177,14 +177,16 @@ class Gradients:
     def _node(self, frame: Frame, scalar: Tensor, targets: Sequence[Tensor], span: Span) -> list[Tensor]:
         graph = frame.graph
         slice_ = _Slice(graph, scalar.value, [t.value for t in targets], span)
-        unread = [t for t in targets if t.value not in slice_.reached]
+        found = obstacles(graph, scalar.value, slice_.paths, {t.value for t in targets})
+        if found:
+            raise SpecError([_obstacle(n, span) for n in found])
+        paths, values = reached(graph, scalar.value), depends(graph, scalar.value, {t.value for t in targets})
+        by_path = {target: path for path, target in slice_.paths.items()}
+        unread = [t for t in targets if by_path.get(t.value) not in paths and t.value not in values]
         if unread:
             node = graph.node(unread[0].value)
             what = str(node.attributes.get("path") or node.attributes.get("name") or node.name or "this")
             raise error("DL0531", f"the scalar does not depend on `{what}`", span, help="its gradient would be zero")
-        found = obstacles(graph, scalar.value, slice_.paths, {t.value for t in targets})
-        if found:
-            raise SpecError([_obstacle(n, span) for n in found])
         block, captured = slice_.cut()
         node = graph.add(
             "grad",
@@ -209,8 +211,7 @@ def _obstacle(node: Node, span: Span) -> Diagnostic:
 
 @dataclass(slots=True, eq=False)
 class _Slice:
-    """What lies between a scalar and what it is differentiated by. `paths` are the parameters among the latter; `reached` those that the
-    scalar depends on."""
+    """What lies between a scalar and what it is differentiated by. `paths` are the parameters among the latter."""
 
     graph: Graph
     scalar: Value
@@ -218,7 +219,6 @@ class _Slice:
     span: Span
     paths: dict[str, Value] = field(default_factory=dict)
     between: list[Node] = field(default_factory=list)
-    reached: set[Value] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for target in self.targets:
@@ -232,14 +232,10 @@ class _Slice:
                 continue
             operands = [v for v in node.inputs if v.node in dependent]
             read = parameters_read(node, self.paths)
-            if Value(node.id) in self.targets:
-                self.reached.add(Value(node.id))
-            elif node.op == "param" and read:
-                dependent.add(node.id)
-                self.reached.add(self.paths[read[0]])
-            elif operands or read:
-                dependent.add(node.id)
-                self.reached |= {self.paths[p] for p in read}
+            if not (operands or read) or node.id in dependent:
+                continue
+            dependent.add(node.id)
+            if node.op != "param":
                 self.between.append(node)
 
     def cut(self) -> tuple[Graph, list[Value]]:

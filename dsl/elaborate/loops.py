@@ -17,8 +17,6 @@ from dsl.ir import Value
 from dsl.source import Span
 from dsl.types import DType, TensorType
 
-OPTIONS = ("reverse", "length")
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -106,7 +104,8 @@ class Loops:
         patterns = statement.pattern.items if isinstance(statement.pattern, syntax.TuplePattern) else (statement.pattern,)
         if len(patterns) != len(listed):
             raise error(
-                "DL0418", f"{len(patterns)} names are bound, and {len(listed)} things are scanned", statement.source.span,
+                "DL0418", f"{len(listed)} tensors or ranges are scanned, and {len(patterns)} of their slices named",
+                statement.source.span,
                 help="one name for each: `scan a, b in x, y over T`",
             )  # fmt: skip
         sources = []
@@ -173,10 +172,7 @@ class Loops:
     def _options(self, frame: Frame, statement: syntax.Scan) -> dict[str, tuple[object, Span]]:
         found: dict[str, tuple[object, Span]] = {}
         for option in statement.options:
-            if option.name not in OPTIONS:
-                raise error("DL0203", f"`scan` has no option `{option.name}`", option.span, help="it has `reverse` and `length`")
-            if option.name in found:
-                raise error("DL0205", f"`{option.name}` is given twice", option.span)
+            assert option.name is not None
             found[option.name] = (not_poison(self.context.evaluator.single(frame, option.value)), option.value.span)
         reverse = found.get("reverse")
         if reverse is not None and not isinstance(reverse[0], bool):
@@ -185,9 +181,7 @@ class Loops:
 
     def _starts(self, frame: Frame, carries: Sequence[syntax.Carry]) -> list[Tensor]:
         starts = []
-        for i, carry in enumerate(carries):
-            if any(c.name == carry.name for c in carries[:i]):
-                raise error("DL0206", f"`{carry.name}` is carried twice", carry.span)
+        for carry in carries:
             value = not_poison(self.context.evaluator.single(frame, carry.value))
             starts.append(self.context.tensors.as_tensor(frame, value, carry.value.span))
         return starts
@@ -221,6 +215,9 @@ class Loops:
             unread = binding.watched and not binding.read and name not in carried and not name.startswith("_")
             if unread and not block.frame.unit.library:
                 self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
+        for name, binding in block.frame.names.items():
+            if binding.watched and name not in carried and block.frame.parent is not None:
+                block.frame.parent.inside[name] = binding.span
         if block.frame.returned is not None:
             raise error("DL0512", "`return` stands outside a loop", span, help="carry or emit what is needed after it")
 

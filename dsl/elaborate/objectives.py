@@ -175,6 +175,9 @@ class Objectives:
         value = not_poison(self.context.evaluate(frame, expression))
         if not isinstance(value, Instance):
             raise error("DL0534", f"a layer is needed here, and this is {describe(value)}", expression.span)
+        followed = next((f for f in (frame.training.followers if frame.training else ()) if f.layer == value.name), None)
+        if followed is not None:
+            raise error("DL0534", f"`{followed.layer}` follows `{followed.source}`, and is never trained", expression.span)
         if value.given is not None:
             raise error("DL0534", "this layer has no parameters of its own: it is another one `with` others", expression.span)
         return value
@@ -311,7 +314,7 @@ class Objectives:
         outputs = list(made.outputs.values())
         if len(outputs) != 1 + len(state):
             raise error(
-                "DL0535", f"`{function.definition.name}` returns {len(outputs)} tensors, and has {len(state)} of state", span,
+                "DL0535", f"`{function.definition.name}` returns {len(outputs)} of {1 + len(state)} tensors", span,
                 help="an optimiser returns the new p, then the new state in order",
             )  # fmt: skip
         for value in outputs:
@@ -363,6 +366,9 @@ class Objectives:
         selected = [n for n in everything if not minimized.over or any(c.matches(n) for c in minimized.over)]
         self._check_chosen([[c] for c in minimized.over], everything)
         trained = [n for n in selected if n in found]
+        obstructed = obstacles(graph, minimized.loss.value, set(selected), set())
+        if obstructed:
+            raise SpecError([_no_gradient(n.op, n.span, statement.span) for n in obstructed])
         if not trained:
             message = f"no parameter changes `{minimized.name}`" if selected else "this objective is over no parameter"
             raise error("DL0534", message, statement.span, help="gradients stop at `stop_gradient`, comparisons and integers")
@@ -372,9 +378,6 @@ class Objectives:
             message = f"two objectives change `{clash}`"
             help = "say with `over` which layers each is for"
             raise SpecError(Diagnostic("DL0534", message, statement.span, labels=labels, help=help))
-        obstructed = obstacles(graph, minimized.loss.value, set(trained), set())
-        if obstructed:
-            raise SpecError([_no_gradient(n.op, n.span, statement.span) for n in obstructed])
         taken.update(dict.fromkeys(trained, statement.span))
         unreached = [n for n in selected if n not in found]
         if minimized.over and unreached:
