@@ -319,6 +319,27 @@ FILES: dict[str, dict[str, Group]] = {
 GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
 
 
+DIFFERENTIATED: dict[str, Group] = {
+    "distributions": (
+        "a: float[B, 4], c: float[B, 4], x: float[B, 4], y: float[B], k: int[B]", [f"grad(sum({e}), a)" for e in (
+            "bernoulli_log_prob(sigmoid(x), a)", "bernoulli_entropy(a)", "bernoulli_kl(a, c)", "categorical_log_prob(k, a)",
+            "categorical_entropy(a)", "categorical_kl(c, a)", "normal_log_prob(x, a, exp(a))", "normal_kl(a, exp(a), c, exp(x))",
+            "diagonal_normal_kl(a, exp(a))", "logistic_mixture_log_prob(y, a, a, a)", "logistic_mixture_sample(c, a, a)",
+            "discretized_logistic_mixture_log_prob(0.3 * y, a, a, a)", "normal_sample(a, exp(a))", "gumbel_softmax(a, 0.5) * c",
+            "discretized_logistic_mixture_log_prob(y, c, a, a - 2, levels=9)", "gumbel_softmax(a, 0.5, hard=true) * c",
+            "straight_through(round(a), a ** 2)", "gradient_reversal(a ** 2)", "score_function(a, exp(a))",
+        )],
+    ),
+    "recurrent": (
+        "a: float[B, T, 3], s: float[B, 2], y: float[B]", [f"grad(sum({e} ** 2), a)" for e in (
+            "RNN(2)(a).hs", "RNN(2, act=relu)(a, s).hs", "LSTM(2)(a).hs", "LSTM(2, biases=1)(a, s, s).c", "GRU(2)(a, s).hs",
+            f"LSTM(2, reverse=true)(a, length={LENGTH}).hs", f"GRU(2, reverse=true)(a, length={LENGTH}).h",
+            "StackedLSTM(2, 2, bidirectional=true)(a).hs", "LSTMCell(2)(a[:, 0], s, s).h", "GRUCell(2)(a[:, 0], s)",
+        )],
+    ),
+}  # fmt: skip
+
+
 def model_of(group: Group) -> str:
     """A model with an output for each expression."""
     inputs, expressions = group
@@ -360,12 +381,19 @@ def test_the_library_is_the_same_on_every_backend(name: str) -> None:
     assert not disagreements(GROUPS[name], None, EmitOptions())
 
 
+@pytest.mark.parametrize("name", sorted(DIFFERENTIATED))
+def test_gradients_through_the_library_are_the_same(name: str) -> None:
+    assert not disagreements(DIFFERENTIATED[name], ["torch", "jax"], EmitOptions())
+
+
 @pytest.mark.parametrize("name", sorted(GROUPS))
 def test_the_library_is_the_same_in_onnx_without_functions(name: str) -> None:
     assert not disagreements(GROUPS[name], ["onnx"], EmitOptions(inline=True))
 
 
-@pytest.mark.parametrize("name", ["attention", "batch_norm", "linear", "losses of classes"])
+@pytest.mark.parametrize(
+    "name", ["attention", "batch_norm", "distributions", "linear", "losses of classes", "recurrent", "rules"]
+)
 def test_double_precision_is_kept_everywhere(name: str) -> None:
     inputs, expressions = GROUPS[name]
     known = [e for e in expressions if "gelu" not in e]  # onnxruntime has no erf of f64
