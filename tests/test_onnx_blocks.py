@@ -187,6 +187,33 @@ def test_a_scan_in_a_repeat_and_a_repeat_in_a_scan() -> None:
     agrees(around, {"B": 2, "T": 3}, {"B": 1, "T": 11})
 
 
+def test_functions_with_loops_are_called_in_loops() -> None:
+    """The same modules at several lengths, so what a function's loop declares holds for all of its calls."""
+    text = """
+    module Inner()(x: float[B, T, D]) -> float[B, D] {
+      layer net = Linear(D)
+      scan x_t in x over T carry h = zeros(B, D) { h = tanh(net(x_t + h)) + mean(x, over=1) }
+      return h
+    }
+    module Outer()(x: float[B, T, D]) -> float[B, D] {
+      layer a = Inner()
+      y = a(x)
+      _, h, _ = x * reshape(y, [B, 1, D]) -> LSTM(D)
+      while sum(h) < 1.0 carry h = h limit 3 { h = h + a(x) }
+      return h
+    }
+    model M()(x: float[B, U, T, 3]) -> (y: float[B, U, 3], h: float[B, 3], long: float[B, 3]) {
+      layer net = Outer()
+      scan row in x over U carry h = zeros(B, 3) {
+        h = h + net(row)
+        emit y = h
+      }
+      long = net(concat(x[:, 0], x[:, 0], over=1))
+      return y, h, long
+    }"""
+    agrees(text, {"B": 2, "U": 2, "T": 3}, {"B": 1, "U": 1, "T": 1}, {"B": 3, "U": 5, "T": 7})
+
+
 def test_past_its_length_a_sequence_does_not_change() -> None:
     text = """
     model M()(x: float[B, T, 3], n: int[B]) -> (hs: float[B, T, 3], h: float[B, 3]) {
