@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from backends.base import EmitOptions, TrainOptions
-from backends.jax import FileWriter, layers
 from backends.jax_facts import facts_of_all
+from backends.jax_file import FileWriter, layers
 from backends.jax_optimizers import spelled
 from backends.jax_steps import Block, StepWriter
 from backends.python_scalars import constant_of

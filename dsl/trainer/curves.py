@@ -28,6 +28,10 @@ class Curves:
         self.columns = ["step", *names, *([f"{VALIDATION}{n}" for n in names] if validation else [])]
         self._rows: dict[int, Row] = {}
 
+    def begin(self) -> None:
+        """No rows."""
+        write_atomically(self.path, self._text([self.columns]).encode())
+
     def resume(self, step: int) -> None:
         """Keep the rows up to that step."""
         rows = [row for row in read_rows(self.path) if row["step"] <= step]
@@ -41,8 +45,6 @@ class Curves:
         text = self._text(self._cells({"step": step, **row}) for step, row in self._rows.items())
         try:
             with open(self.path, "a", encoding="utf-8", newline="") as file:
-                if file.tell() == 0:
-                    file.write(self._text([self.columns]))
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

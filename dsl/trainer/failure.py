@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +14,10 @@ from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Graph, Node, Value
 from dsl.source import NOWHERE, Span
 from dsl.trainer.checkpoint import Checkpoints
+from dsl.trainer.job import Job, batches_from
 from dsl.trainer.settings import Settings
 from dsl.training import Objective
 from dsl.types import DType
-
-if TYPE_CHECKING:
-    from dsl.trainer.loop import Job
 
 _STEEP = frozenset({"sqrt", "norm", "pow"})
 """Primitives whose slope is infinite where they are 0."""
@@ -58,7 +55,7 @@ def explain(found: NotFinite, job: Job, settings: Settings, checkpoints: Checkpo
         return _error(
             where, objective.span, ["the reference computes a finite number there: random draws or rounding differ", kept]
         )
-    return _error(f"{where}: {culprit.what}", culprit.span, [kept])
+    return _error(f"{where}; {culprit.what}", culprit.span, [kept])
 
 
 def _error(message: str, span: Span, notes: list[str]) -> SpecError:
@@ -76,8 +73,6 @@ def _outputs(job: Job, objective: Objective) -> list[str]:
 
 def _replayed(step: int, job: Job, settings: Settings, checkpoints: Checkpoints, saved: int) -> tuple[Arrays, Arrays]:
     """The weights before a step and its batch, from the last checkpoint or from the beginning on."""
-    from dsl.trainer.loop import batches_from
-
     session = job.begin(job.weights(settings.seed), settings.seed)
     start = saved if saved <= step else 0
     if start and start == saved:
@@ -134,7 +129,9 @@ def _culprit(job: Job, objective: Objective, weights: Arrays, batch: Arrays, *, 
             count = sum(int((~np.isfinite(r)).sum()) for r in floats)
             size = sum(r.size for r in floats)
             called = f" (`{node.name}`)" if node.name else ""
-            found.append(Culprit(f"{count} of the {size} results of `{node.op}`{called} are first", _place(node, graph)))
+            found.append(
+                Culprit(f"the first such numbers are {count} of the {size} results of `{node.op}`{called}", _place(node, graph))
+            )
 
     interpreter = _Rounding(weights, training=True, seed=0, watch=watch)
     graph = job.training.program.entries[objective.entry]

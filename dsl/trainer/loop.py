@@ -9,51 +9,28 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType
 
 import numpy as np
 
-from backends.base import Arrays, Number, TrainingSession
+from backends.base import Number, TrainingSession
 from dsl.data import Dataset
 from dsl.trainer.checkpoint import Checkpoints, Memory, compare
 from dsl.trainer.curves import VALIDATION, Curves, draw, tensorboard
 from dsl.trainer.describe import described
 from dsl.trainer.failure import NotFinite, explain
+from dsl.trainer.job import Job, batches_from
 from dsl.trainer.plateaus import Plateaus
 from dsl.trainer.settings import Outcome, Progress, Reporter, Settings
-from dsl.training import Training
 
 READ_EVERY = 0.25
 """Seconds between two readings of losses."""
 
 MOST_PENDING = 256
 """Steps whose losses are read together at most."""
-
-Begin = Callable[[Arrays, int], TrainingSession]
-"""Makes a session from weights and a seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A training with its data: `held_out` is for validation. `weights` are those it begins with, for a seed."""
-
-    training: Training
-    data: Dataset
-    held_out: Dataset | None
-    begin: Begin
-    weights: Callable[[int], Arrays]
-    backend: str
-
-    @property
-    def names(self) -> list[str]:
-        """The losses and the metrics."""
-        names: list[str] = []
-        for objective in self.training.objectives:
-            names += [objective.name, *list(self.training.program.entries[objective.entry].outputs)[1:]]
-        return list(dict.fromkeys(names))
 
 
 def train(job: Job, settings: Settings, reporter: Reporter) -> Outcome:
@@ -87,6 +64,7 @@ class _Loop:
             self.curves.resume(self.done)
         else:
             self.checkpoints.prepare()
+            self.curves.begin()
         self.writer = tensorboard(settings.out) if settings.tensorboard else None
         self.pending: list[tuple[int, Mapping[str, Number]]] = []
         self.saved = self.done
@@ -94,6 +72,12 @@ class _Loop:
         self.values: dict[str, float] = {}
 
     def run(self) -> Outcome:
+        try:
+            return self._run()
+        finally:
+            self.reporter.finished()
+
+    def _run(self) -> Outcome:
         settings = self.settings
         per_epoch = self.job.data.batch_count(settings.batch)
         every_validation = settings.every_validation or max(1, min(per_epoch, settings.steps))
@@ -134,7 +118,6 @@ class _Loop:
         if self.writer is not None:
             self.writer.close()
         draw(self.settings.out)
-        self.reporter.finished()
 
     def _batches(self, per_epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """From the next step on, epoch after epoch."""
@@ -149,6 +132,7 @@ class _Loop:
         for step, values in rows:
             wrong = [name for name, value in values.items() if not math.isfinite(value)]
             if wrong:
+                self.curves.write()
                 raise explain(NotFinite(step, wrong[0], values[wrong[0]]), self.job, self.settings, self.checkpoints, self.saved)
             self.curves.add(step + 1, values)
             if self.writer is not None:
@@ -187,17 +171,6 @@ class _Loop:
         only = best or self.job.held_out is None
         self.checkpoints.save(memory, self.session.weights(), self.session.moments(), best=only)
         self.saved = self.done
-
-
-def batches_from(data: Dataset, settings: Settings, step: int, per_epoch: int) -> Iterator[dict[str, np.ndarray]]:
-    """The batches from a step on, without end."""
-    if per_epoch == 0:
-        yield from data.batches(settings.batch, seed=settings.seed, epoch=0)  # raises, and says how many rows there are
-    while True:
-        epoch, first = divmod(step, per_epoch)
-        for batch in data.batches(settings.batch, seed=settings.seed, epoch=epoch, first=first):
-            yield batch
-            step += 1
 
 
 def evaluate(session: TrainingSession, data: Dataset, batch: int) -> dict[str, float]:

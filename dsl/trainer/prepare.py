@@ -13,7 +13,7 @@ from dsl.dims import symbols_of
 from dsl.ir import Program
 from dsl.lower import lower_training
 from dsl.target import require_packages
-from dsl.trainer.loop import Job
+from dsl.trainer.job import Job
 from dsl.training import Training
 from dsl.verification.input_ranges import UNUSED, input_ranges
 from dsl.version import version
