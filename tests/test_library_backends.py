@@ -283,7 +283,7 @@ TRAINING: dict[str, Group] = {
         f"adadelta(p, g, m * m, n * n, {RULE}, weight_decay=0.1)",
         f"adam(p, g, m, n * n, {RULE}, eps=0.01)", f"adam(p, g, m, n * n, {RULE}, betas=[0.5, 0.9], weight_decay=0.1)",
         f"adamw(p, g, m, n * n, {RULE}, eps=0.01)", f"nadam(p, g, m, n * n, sigmoid(n), {RULE}, eps=0.01)",
-        f"adamax(p, g, m, abs(n) + 0.1, {RULE})", f"lion(p, g, m, {RULE}, weight_decay=0.1)",
+        f"adamax(p, g, m, abs(n) + 0.1, {RULE})", "m * bias_correction(step * step + 1, 0.999)", f"lion(p, g, m, {RULE}, weight_decay=0.1)",
     ]),
     "rates": ("x: float[N]", [
         "constant_rate(step, 0.1)", "step_decay(step, 0.1, 4)", "multistep_decay(step, 0.1, [4, 9])",
