@@ -667,6 +667,21 @@ CODES: dict[str, Code] = {
         "has this gradient, which there is only where `backward` is linear in the gradient it gets: a gradient that is "
         "clipped on its way back belongs to no function.",
     ),
+    "DL0815": Code(
+        "a target has another gradient",
+        "The operation by itself, at the operands that it really has, is differentiated by the targets and by central "
+        "differences of the float64 reference, and one of them gives something else. The tolerance is what rounding explains: "
+        "the program is differentiated again with each inexact operation off by up to 32 units in the last place.",
+    ),
+    "DL0816": Code(
+        "a target has another gradient as a whole",
+        "The gradient by a parameter or an input differs, and that of each operation by itself agrees: the difference comes "
+        "from how the target puts operations together, such as a fused layer or a loop.",
+    ),
+    "DL0817": Code(
+        "a backend without gradients",
+        "`dslc verify --gradients` compares targets that differentiate, which an ONNX graph and the reference do not.",
+    ),
     "DL0821": Code(
         "an input does not fit the model",
         "An input is missing, or has a name or element type that the model does not have. Integers become floating-point "

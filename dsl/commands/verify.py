@@ -12,6 +12,7 @@ from dsl.commands.options import FLOATS, device_option, json_option, model_optio
 from dsl.commands.terminal import print_json, report
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Program
+from dsl.types import DType
 
 if TYPE_CHECKING:
     from dsl.verification.report import Report, Row
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @spec_argument
 @click.option("-b", "--backend", "backends", multiple=True, metavar="NAME", help="Repeatable; all that are installed by default.")
 @click.option("--size", "sizes", multiple=True, metavar="DIM=N,N...", help="Sizes of a symbolic dimension; repeatable.")
+@click.option("--gradients", is_flag=True, help="Compare gradients: the targets, and central differences in float64.")
 @model_options
 @weight_options
 @device_option
@@ -29,6 +31,7 @@ def verify_command(
     spec: str,
     backends: tuple[str, ...],
     sizes: tuple[str, ...],
+    gradients: bool,
     model: str | None,
     settings: dict[str, str],
     dtype: str,
@@ -44,7 +47,9 @@ def verify_command(
     \b
     dslc verify lenet.dl
     dslc verify gpt2.dl --set layers=2 --set width=64 --backend torch --size T=5,7,9
+    dslc verify lenet.dl --gradients
     """
+    from dsl.commands.verify_gradients import gradients_command
     from dsl.compiler import elaborated
     from dsl.lower import weights_of
     from dsl.verification.compare import verify
@@ -52,6 +57,18 @@ def verify_command(
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
     if not as_json:
         report(made.warnings)
+    if gradients:
+        exact = elaborated(spec, settings, model=model, float_type=DType.F64, max_parameters=max_parameters)
+        return gradients_command(
+            exact.program,
+            made.program,
+            list(backends) or None,
+            seed=seed,
+            sizes=_assignments(sizes, made.program, seed) if sizes else 1,
+            weights=weights_of(made.program, weights) if weights is not None else None,
+            device=device,
+            as_json=as_json,
+        )
     found = verify(
         made.program,
         list(backends) or None,

@@ -25,11 +25,6 @@ def everything(call: Call) -> bool:
     return call.graph.backward is None
 
 
-def all_values(call: Call) -> bool:
-    """Everything, where only values count and no gradients."""
-    return True
-
-
 def inline(program: Program, wanted: Wanted = everything) -> Program:
     """The program with the calls that are `wanted` replaced by what they do."""
     return Program(program.name, {name: inline_graph(graph, wanted) for name, graph in program.entries.items()})

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import Arrays, Result
-from dsl.ir import Graph, Program
+from dsl.ir import Call, Graph, Program
 from dsl.ops.registry import CARDS
 from dsl.passes.drop_dropout import drop_dropout
 from dsl.passes.every_graph import rewrite_graph
-from dsl.passes.inline import all_values, everything, inline_graph
+from dsl.passes.inline import inline_graph
 from dsl.passes.lift_draws import Draw, lift_draws
 from dsl.passes.lift_parameters import lift_parameters
 from dsl.passes.prune import prune
@@ -80,12 +80,12 @@ class Case:
         return {**{name: np.asarray(value) for name, value in result.outputs.items()}, **updates}
 
 
-def cases_of(program: Program) -> list[Case]:
-    """Every case of the program."""
+def cases_of(program: Program, *, gradients: bool = False) -> list[Case]:
+    """Every case of the program. For `gradients`, functions keep those that they bring along."""
     quiet = drop_dropout(program)
     found: list[Case] = []
     for entry, graph in program.entries.items():
-        flat = {training: flattened(graph, training=training) for training in (False, True)}
+        flat = {training: flattened(graph, training=training, gradients=gradients) for training in (False, True)}
         drawn = {training: _random_ops(flat[training]) for training in (False, True)}
         if drawn[False]:
             found.append(pure_case(graph, flat[False], entry, "inference", training=False))
@@ -102,10 +102,17 @@ def cases_of(program: Program) -> list[Case]:
     return found
 
 
-def flattened(graph: Graph, *, training: bool) -> Graph:
-    """The entry point without calls, for one mode, and without what that mode does not need."""
-    differentiates = any(node.op == "grad" for callee in graph.callees() for node in callee)
-    flat = inline_graph(graph, everything if differentiates else all_values)
+def flattened(graph: Graph, *, training: bool, gradients: bool = False) -> Graph:
+    """The entry point without calls, for one mode, and without what that mode does not need.
+
+    Where gradients count, a function that brings its own along is kept, unless it draws: then it is taken for what it computes.
+    """
+    differentiates = gradients or any(node.op == "grad" for callee in graph.callees() for node in callee)
+
+    def wanted(call: Call) -> bool:
+        return not differentiates or call.graph.backward is None or bool(_random_ops(call.graph))
+
+    flat = inline_graph(graph, wanted)
     return rewrite_graph(rewrite_graph(flat, lambda g: specialize_graph(g, training=training)), prune)
 
 

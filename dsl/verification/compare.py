@@ -57,7 +57,7 @@ def verify(
     used = weights if weights is not None else unconstant(initial_weights(program, seed), parameters, seed)
     points = list(_points(program, used, seed, sizes))
     found = _Findings()
-    for backend in _chosen(backends):
+    for backend in chosen_backends(backends):
         try:
             _compare(backend, points, used, options or EmitOptions(), found, device)
         except SpecError as refusal:
@@ -67,7 +67,7 @@ def verify(
     return Report(tuple(found.rows), tuple(found.refusals), tuple(found.divergences))
 
 
-def _chosen(names: Sequence[str] | None) -> list[Backend]:
+def chosen_backends(names: Sequence[str] | None) -> list[Backend]:
     """The backends of those names, all of which must be able to run; without names those that can."""
     if names is None:
         return [find(target.name) for target in targets() if target.installed and target.name != "reference"]

@@ -24,7 +24,7 @@ from dsl.ops.numpy_types import array_dtype
 from dsl.ops.registry import CARDS
 from dsl.types import DType
 
-_UNITS = {DType.F16: 2, DType.BF16: 2, DType.F32: 32, DType.F64: 32}
+UNITS = {DType.F16: 2, DType.BF16: 2, DType.F32: 32, DType.F64: 32}
 """How far off one operation may be, in units in the last place."""
 
 FLOOR = 4
@@ -32,8 +32,8 @@ FLOOR = 4
 
 TRIES = 3
 
-_EPSILON = {DType.F16: 2.0**-10, DType.BF16: 2.0**-7, DType.F32: 2.0**-23, DType.F64: 2.0**-52}
-_EXACT = frozenset({
+EPSILON = {DType.F16: 2.0**-10, DType.BF16: 2.0**-7, DType.F32: 2.0**-23, DType.F64: 2.0**-52}
+EXACT = frozenset({
     "abs", "neg", "sign", "floor", "ceil", "round", "relu", "maximum", "minimum", "where", "clip", "max", "min", "max_pool",
     *(name for name, card in CARDS.items() if card.family in ("shape", "index", "create", "control", "random")),
 }) - {"scatter_add", "linspace"}  # fmt: skip
@@ -83,8 +83,8 @@ def expect(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool = Fa
     """Compute what `graph` should give. Updates of buffers are named `update NAME`."""
     exact = _run(Interpreter(weights, training=training), graph, inputs)
     noisy = [_run(Noisy(weights, seed + i, training=training), graph, inputs) for i in range(TRIES)]
-    epsilon = {name: _EPSILON.get(graph.type(v).dtype, 0.0) for name, v in graph.outputs.items()}
-    coarsest = max([0.0, *(_EPSILON[t.dtype] for g in graph.callees() for n in g for t in n.types if t.dtype.is_float)])
+    epsilon = {name: EPSILON.get(graph.type(v).dtype, 0.0) for name, v in graph.outputs.items()}
+    coarsest = max([0.0, *(EPSILON[t.dtype] for g in graph.callees() for n in g for t in n.types if t.dtype.is_float)])
     return Measurement({
         name: _expected(value, [run[name] for run in noisy], epsilon.get(name, coarsest)) for name, value in exact.items()
     })  # fmt: skip
@@ -149,13 +149,13 @@ class Noisy(Interpreter):
 
     def _primitive(self, card: Card, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int]) -> tuple[np.ndarray, ...]:
         results = super()._primitive(card, node, operands, sizes)
-        if node.op in _EXACT or (node.op == "cast" and operands[0].dtype.kind != "f"):
+        if node.op in EXACT or (node.op == "cast" and operands[0].dtype.kind != "f"):
             return results
         if node.op == "cast" and node.type.dtype.is_float:
             return (np.where(_holds(node.type.dtype, results[0]), results[0], self._off(results[0], node.type.dtype)),)
         return tuple(self._off(r, t.dtype) if t.dtype.is_float else r for r, t in zip(results, node.types, strict=True))
 
     def _off(self, value: np.ndarray, dtype: DType) -> np.ndarray:
-        amount = _UNITS[dtype] * _EPSILON[dtype]
+        amount = UNITS[dtype] * EPSILON[dtype]
         with np.errstate(invalid="ignore", over="ignore"):
             return np.asarray(value * (1.0 + amount * self.noise.uniform(-1.0, 1.0, value.shape)))

@@ -1,0 +1,270 @@
+"""`dslc verify --gradients`: the gradients of the targets against each other and against central differences of the reference.
+
+For each entry point and mode, a scalar (the outputs weighted with random numbers, or a loss) is differentiated by every parameter and every
+floating input. In float64, each target is compared with central differences along random directions, tensors dealt into few groups, and
+with the first target element by element. In the element type that the model was compiled for, each is compared with the first in float64.
+How far off a gradient may be is the rule of dsl/verification/gradient_noise.py, and there only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from backends.base import Arrays, Backend, Differentiable, EmitOptions
+from dsl.diagnostics import Diagnostic, SpecError
+from dsl.initial_values import in_dtype, initial_weights
+from dsl.ir import Program
+from dsl.types import DType
+from dsl.verification.cases import flattened, pure_case
+from dsl.verification.compare import chosen_backends, compile_and_load
+from dsl.verification.expectation import EPSILON, TRIES
+from dsl.verification.gradient_bisect import diverge
+from dsl.verification.gradient_cases import Point, Scalar, points, scalars
+from dsl.verification.gradient_noise import Tensors, gradients_by_name, noisy, tolerances
+from dsl.verification.gradient_report import DIFFERENCES, GradientDivergence, GradientReport, GradientRow
+from dsl.verification.inputs import unconstant
+from dsl.verification.report import Refusal
+from dsl.verification.sizes import choose_sizes
+
+GROUPS = 12
+"""Tensors are dealt into at most so many groups, each of which is moved along one direction."""
+
+DIRECTIONS = 3
+"""How many directions are tried until the scalar is smooth along one."""
+
+SMOOTH = 1e-5
+"""How far, relatively, two estimates of a slope may be apart where a scalar is smooth."""
+
+
+def verify_gradients(
+    exact: Program,
+    program: Program | None = None,
+    backends: Sequence[str] | None = None,
+    *,
+    loss: bool = False,
+    seed: int = 0,
+    sizes: int | Sequence[Mapping[str, int]] = 1,
+    weights: Arrays | None = None,
+    options: EmitOptions | None = None,
+    device: str = "cpu",
+) -> GradientReport:
+    """Compare gradients. `exact` is the model compiled for float64, `program` for the type that is shipped (left out, float64 alone is
+    compared). With `loss` the scalar is the first output of each entry point, as in a `train` block. The rest is as in `verify`."""
+    check = _Check(exact, loss, seed, options or EmitOptions(), device)
+    used = weights if weights is not None else unconstant(initial_weights(exact, seed), exact.parameters(), seed)
+    wide = {n: in_dtype(np.asarray(used[n], np.float64), p.type.dtype) if p.type.dtype.is_float else used[n]
+            for n, p in exact.parameters().items()}  # fmt: skip
+    check.use([b for b in chosen_backends(backends) if b.training], wide, strict=backends is not None)
+    found, remarks = scalars(exact, loss=loss)
+    for scalar in found:
+        chosen = _sizes(scalar, sizes, seed)
+        for at in chosen:
+            check.compare(scalar, wide, at)
+    if program is not None and program is not exact:
+        check.compare_shipped(program, wide)
+    return GradientReport(tuple(check.rows), tuple(check.refusals), tuple(check.divergences), tuple(remarks))
+
+
+def _sizes(scalar: Scalar, sizes: int | Sequence[Mapping[str, int]], seed: int) -> Sequence[Mapping[str, int]]:
+    """The sizes given, or so many: not the smallest, at which a loop runs once."""
+    return choose_sizes(scalar.case.original, sizes + 1, seed)[-sizes:] if isinstance(sizes, int) else sizes
+
+
+@dataclass(slots=True)
+class _Check:
+    exact: Program
+    loss: bool
+    seed: int
+    options: EmitOptions
+    device: str
+    backends: list[Backend] = field(default_factory=list)
+    rows: list[GradientRow] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    divergences: list[GradientDivergence] = field(default_factory=list)
+    known: list[tuple[Point, Tensors]] = field(default_factory=list)
+    sessions: dict[tuple[int, str], Differentiable] = field(default_factory=dict)
+
+    def use(self, backends: Sequence[Backend], weights: Arrays, *, strict: bool) -> None:
+        """Those of the backends whose sessions differentiate."""
+        for backend in backends:
+            try:
+                session = compile_and_load(backend, self.exact, weights, self.options, self.device)
+            except SpecError as refusal:
+                if strict:
+                    raise
+                self.refusals.append(Refusal(backend.name, refusal.diagnostics))
+                continue
+            if isinstance(session, Differentiable):
+                self.sessions[id(self.exact), backend.name] = session
+                self.backends.append(backend)
+            elif strict:
+                raise SpecError(Diagnostic("DL0817", f"the backend `{backend.name}` does not differentiate"), exit_code=2)
+
+    def session(self, backend: Backend, program: Program, weights: Arrays) -> Differentiable:
+        key = (id(program), backend.name)
+        if key not in self.sessions:
+            made = compile_and_load(backend, program, weights, self.options, self.device)
+            assert isinstance(made, Differentiable)
+            self.sessions[key] = made
+        return self.sessions[key]
+
+    # --- float64 ---
+
+    def compare(self, scalar: Scalar, weights: Arrays, sizes: Mapping[str, int]) -> None:
+        """All comparisons of one scalar in float64 at some sizes."""
+        best = next(points(scalar, weights, sizes, self.seed), None)
+        if best is None or not self.backends:
+            return
+        case = scalar.case
+        first: Tensors = {}
+        allowed: dict[str, float] = {}
+        for backend in self.backends:
+            session = self.session(backend, case.program, {} if case.flat else weights)
+            found = scalar.named(gradients_by_name(session, best.inputs, best.weights, case.entry, training=case.run_training))
+            if not first:
+                first, allowed = found, self._allowed(best, found, backend, DType.F64)
+                self.known.append((best, first))
+            else:
+                self._row(best, backend, self.backends[0].name, DType.F64, compared(found, first, allowed), weights)
+            self._row(best, backend, DIFFERENCES, DType.F64, by_differences(best, found, self.seed), weights)
+
+    def _allowed(self, point: Point, exact: Tensors, backend: Backend, dtype: DType) -> dict[str, float]:
+        """How far off each gradient may be in the model's element type."""
+        case = pure = point.case
+        if not case.flat:
+            flat = flattened(case.graph, training=case.training, gradients=True)
+            pure = pure_case(case.original, flat, case.entry, case.mode, training=case.training)
+        spread = noisy(pure.graph)
+        session = self.session(backend, spread.program, {})
+        tries = []
+        for i in range(TRIES):
+            rng = np.random.default_rng([self.seed, i])
+            held = {name: np.asarray(point.stored[path]) for name, path in pure.parameters.items()}
+            drawn = {draw.name: draw.sample(dict(point.sizes), rng) for draw in pure.draws}
+            inputs = {name: {**drawn, **held, **point.inputs}[name] for name in pure.graph.inputs}
+            feed = typed(Program("", {case.entry: spread.graph}), case.entry, spread.inputs(inputs, dict(point.sizes), rng))
+            found = gradients_by_name(session, feed, point.weights, case.entry)
+            tries.append(replace(point.scalar, case=pure).named(found))
+        return tolerances(exact, [{name: t.get(name, g) for name, g in exact.items()} for t in tries], EPSILON[dtype])
+
+    def _row(
+        self, point: Point, backend: Backend, against: str, dtype: DType, worst: tuple[str, float, float, str], weights: Arrays
+    ) -> None:
+        tensor, error, tolerance, note = worst
+        case = point.case
+        ok = bool(error <= tolerance)
+        row = GradientRow(
+            backend.name, against, str(dtype), case.entry, case.mode, dict(point.sizes), tensor, error, tolerance, ok, note
+        )
+        self.rows.append(row)
+        if not ok:
+            known = any(
+                d.row.backend == row.backend and d.row.entry == row.entry and d.row.mode == row.mode for d in self.divergences
+            )
+            if not known:
+                self.divergences.append(diverge(point, row, self.backends, weights, self.options, self.device, self.seed))
+
+    # --- as shipped ---
+
+    def compare_shipped(self, program: Program, weights: Arrays) -> None:
+        """Each backend in the type that is shipped, with the first in float64, at the points of before."""
+        dtype = widest_float(program)
+        narrow = {n: in_dtype(np.asarray(weights[n]), p.type.dtype) for n, p in program.parameters().items()}
+        found, _ = scalars(program, loss=self.loss)
+        by_case = {(s.case.entry, s.case.mode): s for s in found}
+        for point, exact in self.known:
+            scalar = by_case[point.case.entry, point.case.mode]
+            case = scalar.case
+            rounded = typed(point.case.program, case.entry, point.inputs, case.program)
+            moved = replace(point, scalar=scalar, stored=narrow, inputs=rounded)
+            allowed: dict[str, float] = {}
+            for backend in self.backends:
+                session = self.session(backend, case.program, {} if case.flat else narrow)
+                named = scalar.named(gradients_by_name(session, rounded, point.weights, case.entry, training=case.run_training))
+                allowed = allowed or self._allowed(moved, exact, backend, dtype)
+                against = f"{self.backends[0].name} in f64"
+                self._row(moved, backend, against, dtype, compared(named, exact, allowed), narrow)
+
+
+def typed(program: Program, entry: str, inputs: Arrays, target: Program | None = None) -> Tensors:
+    """Inputs in the element types that the entry point of `target` (or of `program`) declares."""
+    graph = (target or program).entries[entry]
+    return {
+        name: in_dtype(np.asarray(inputs[name]), graph.type(value).dtype)
+        if graph.type(value).dtype.is_float
+        else np.asarray(inputs[name])
+        for name, value in graph.inputs.items()
+    }
+
+
+def widest_float(program: Program) -> DType:
+    """The floating type of a program's parameters, or of its inputs."""
+    types = [p.type.dtype for p in program.parameters().values()]
+    types += [graph.type(v).dtype for graph in program.entries.values() for v in graph.inputs.values()]
+    return max((t for t in types if t.is_float), key=lambda t: t.bytes, default=DType.F32)
+
+
+def compared(found: Tensors, exact: Tensors, allowed: Mapping[str, float]) -> tuple[str, float, float, str]:
+    """The tensor that is worst for its tolerance, its largest difference, and the tolerance."""
+    worst, share = ("", 0.0, 0.0, ""), -1.0
+    for name, gradient in exact.items():
+        missing = name not in found or found[name].shape != gradient.shape
+        error = float("inf") if missing else float(np.max(np.abs(found[name] - gradient), initial=0.0))
+        error = float("inf") if np.isnan(error) else error
+        of_tolerance = error / allowed[name] if allowed[name] else (float("inf") if error else 0.0)
+        if of_tolerance > share:
+            worst, share = (name, error, allowed[name], ""), of_tolerance
+    return worst
+
+
+def by_differences(point: Point, gradients: Tensors, seed: int) -> tuple[str, float, float, str]:
+    """The group of tensors along whose direction gradient and central differences are worst apart."""
+    tensors = point.tensors()
+    names = sorted(tensors)
+    groups = [names[i::GROUPS] for i in range(min(GROUPS, len(names)))]
+    worst, share = ("", 0.0, 0.0, ""), -1.0
+    for group in groups:
+        name, error, tolerance, note = _along(point, gradients, tensors, group, seed)
+        if error > tolerance and len(group) > 1:
+            single = [_along(point, gradients, tensors, [n], seed) for n in group]
+            name, error, tolerance, note = max(single, key=lambda s: s[1] / s[2] if s[2] else 0.0)
+        of_tolerance = error / tolerance if tolerance else (float("inf") if error else 0.0)
+        if of_tolerance > share:
+            worst, share = (name, error, tolerance, note), of_tolerance
+    return worst
+
+
+def _along(point: Point, gradients: Tensors, tensors: Tensors, group: list[str], seed: int) -> tuple[str, float, float, str]:
+    """Gradient against central differences along a direction that moves the tensors of a group.
+
+    What may be apart: four times what two estimates of the slope are, 1e-8 of the slopes of the single tensors, and 1e-10 of the scalar,
+    which is what float64 leaves of a difference at the steps that are taken. A scalar that has gradients in it is made of differences
+    itself, and leaves a hundredth of that.
+    """
+    name = ", ".join(group[:2]) + (", ..." if len(group) > 2 else "")
+    result = (name, 0.0, 0.0, "not smooth along any direction that was tried")
+    for attempt in range(DIRECTIONS):
+        rng = np.random.default_rng([seed, attempt, len(group)])
+        direction = {n: _scaled(tensors[n], gradients.get(n), rng) for n in group}
+        if any(n not in gradients for n in group):
+            return name, float("inf"), 0.0, "no gradient was given"
+        slope, size = point.along(direction)
+        parts = [float(np.sum(gradients[n] * direction[n])) for n in group]
+        spread = float(np.sqrt(sum(float(np.sum(np.square(gradients[n] * direction[n]))) for n in group)))
+        error = abs(float(slope.value) - sum(parts))
+        left = 1e-8 if any(n.op == "grad" for g in point.case.graph.callees() for n in g) else 1e-10
+        tolerance = 4 * slope.doubt + 1e-8 * spread + left * size
+        error = float("inf") if np.isnan(error) else error
+        if slope.doubt <= SMOOTH * max(abs(float(slope.value)), spread, 1e-3 * size):
+            return name, error, tolerance, ""
+    return result
+
+
+def _scaled(x: np.ndarray, gradient: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """A direction that moves a tensor by about its own size, less where it moves the scalar by more than that."""
+    size = float(np.sqrt(np.mean(np.square(x)))) if x.size else 1.0
+    steep = float(np.linalg.norm(gradient)) if gradient is not None else 0.0
+    return rng.standard_normal(x.shape) * min(size or 1.0, 1.0 / steep if steep > 0 and np.isfinite(steep) else 1.0)
