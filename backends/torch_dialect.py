@@ -250,6 +250,8 @@ def table_lines(name: str, value: np.ndarray, dtype: DType, indent: int, device:
             return [line]
     digits = np.ascontiguousarray(value).tobytes().hex()
     chunks = [digits[i : i + 64] for i in range(0, len(digits), 64)]
+    if fits(Line(indent + 1, quoted(digits))):  # the formatter puts together what fits
+        chunks = [digits]
     made = call("torch.frombuffer", f"bytearray.fromhex({name})", dtype=STORED[value.dtype.name])
     shaped = method(Expression(name), "reshape", *map(str, value.shape))
     moved = shaped if device is None else method(shaped, "to", device)
@@ -257,7 +259,7 @@ def table_lines(name: str, value: np.ndarray, dtype: DType, indent: int, device:
         moved = method(moved, "to", DTYPES[dtype])
     text = [Line(indent, f"{name} = ("), *(Line(indent + 1, f'"{chunk}"') for chunk in chunks), Line(indent, ")")]
     return [
-        *([Line(indent, f'{name} = "{digits}"')] if len(chunks) == 1 else text),
+        *([alone] if fits(alone := Line(indent, f'{name} = "{digits}"')) else text),
         Line(indent, f"{name} = ", made),
         Line(indent, f"{name} = ", moved),
     ]

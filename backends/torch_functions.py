@@ -83,26 +83,22 @@ def autograd_function(unit: Unit, names: Namespace) -> Written:
         raise InternalError(f"{graph.definition} has no gradient of its own")
     dialect = TorchDialect(unit, "training")
     variables, forward = _body(graph, dialect, names, finish)
-    further = [
-        *(["training: bool"] if dialect.mode_used else []),
-        *(["generator: torch.Generator | None"] if draws(graph) else []),
-    ]
-    forward_uses_mode = dialect.mode_used
-    gradients, back = _body(backward, dialect, names, lambda body: _return_gradients(body, graph, len(further)))
-    if dialect.mode_used and not forward_uses_mode:
-        raise InternalError(f"{graph.definition}: the gradient asks for the mode and the function does not")
+    gradients, back = _body(backward, dialect, names, None)
+    types = {"training": "bool"} if dialect.mode_used else {}
+    types |= {"generator": "torch.Generator | None"} if draws(graph) else {}
+    further = [f"{name}: {type_}" for name, type_ in types.items()]
+    _return_gradients(back, graph, len(further))
     text = rendered(back.lines)
     found = [gradients[name] for name in backward.inputs]
     given, inputs = found[: len(graph.outputs)], found[len(graph.outputs) :]
     saved = {v: f"inputs[{i}]" for i, v in enumerate(inputs) if _mentions(text, v)}
     kept = [Line(2, "", call("ctx.save_for_backward", *saved.values()))] if saved else []
-    again = [Line(2, f"{', '.join(saved)}{',' if len(saved) == 1 else ''} = ctx.saved_tensors")] if saved else []
-    if len(saved) == 1:
-        again = [Line(2, f"({next(iter(saved))},) = ctx.saved_tensors")]
-    if _mentions(text, "training"):
-        kept.append(Line(2, f"ctx.training = inputs[{len(inputs)}]"))
-        again.append(Line(2, "training = ctx.training"))
-    context = "ctx: torch.autograd.function.FunctionCtx"
+    targets = ", ".join(saved) if len(saved) != 1 else f"({next(iter(saved))},)"
+    again = [Line(2, f"{targets} = ctx.saved_tensors")] if saved else []
+    for i, name in enumerate(types, start=len(inputs)):
+        if _mentions(text, name):
+            kept.append(Line(2, f"ctx.{name} = inputs[{i}]"))
+            again.append(Line(2, f"{name} = ctx.{name}"))
     result = "Tensor" if len(inputs) + len(further) == 1 else "tuple[Tensor | None, ...]"
     lines = [
         *docstring(graph.doc, 1),
@@ -112,18 +108,20 @@ def autograd_function(unit: Unit, names: Namespace) -> Written:
         *forward.lines,
         Line(0, ""),
         Line(1, "@staticmethod"),
-        *signature(1, "setup_context", [context, "inputs: tuple", "output: object"], "None"),
+        *signature(1, "setup_context", ["ctx", "inputs", "output"], "None"),
         *(kept or [Line(2, "pass")]),
         Line(0, ""),
         Line(1, "@staticmethod"),
-        *signature(1, "backward", [context, *(f"{v}: Tensor" for v in given)], result),
+        *signature(1, "backward", ["ctx", *(f"{v}: Tensor" for v in given)], result),
         *again,
         *back.lines,
     ]
-    return Written(tuple(lines), (), (), forward_uses_mode)
+    return Written(tuple(lines), (), (), dialect.mode_used)
 
 
-def _body(graph: Graph, dialect: TorchDialect, names: Namespace, end: Callable[[Body], None]) -> tuple[dict[str, str], Body]:
+def _body(
+    graph: Graph, dialect: TorchDialect, names: Namespace, end: Callable[[Body], None] | None
+) -> tuple[dict[str, str], Body]:
     """The names of the inputs, and one of the two functions."""
     scope = Namespace(("ctx", "inputs", "output", "training", "generator"), names)
     variables = {name: scope.new(name) for name in graph.inputs}

@@ -86,7 +86,8 @@ def tensor(body: Body, x: Expression, type_: TensorType) -> Expression:
     """`x` as a tensor, also where it is a Python number."""
     if not x.scalar:
         return x
-    return call("torch.tensor", x, dtype=dtype_text(body, type_.dtype), device=placed(body))
+    own = type_.dtype is (DType.BOOL if x.text in ("True", "False") else DType.I64)  # what PyTorch makes of it by itself
+    return call("torch.tensor", x, dtype=None if own else dtype_text(body, type_.dtype), device=placed(body))
 
 
 def tensors(body: Body, node: Node, xs: list[Expression]) -> list[Expression]:

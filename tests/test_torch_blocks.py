@@ -145,6 +145,51 @@ model Net()(x: float[B, T, 4]) {
 }
 """
 
+OWN_GRADIENTS = """
+fn two(x: float[B, D]) = softmax(x) * 2
+fn clamped(x: float[B, D], low: float[], n: int[B]) = maximum(x, low) * 2 backward(g) {
+  return where(x > low, g, g * 0.1) * dropout(two(x), 0.0), sum(g) * cast(sum(n), float)
+}
+fn both(x: float[...], y: float[...]) = x * y, x + y backward(a, b) = a * y + b, a * x + b
+fn reversal(x: float[...]) = x backward(g) = -0.5 * g
+model Net()(x: float[B, 3], n: int[B], low: float[]) {
+  y = clamped(x, low, n)
+  p, q = both(reversal(x), y)
+  scan i in range(2) carry h = y { h = reversal(tanh(h)) }
+  return y, grad(sum(y ** 2), x), grad(sum(p * q), x), h, sum(grad(sum(reversal(x) ** 3), x))
+}
+"""
+
+HOSTILE = """
+module Cell()(x: float[B, 3], h: float[B, 3]) -> float[B, 3] {
+  param w: float[3] = ones
+  return dropout(tanh(x * w + h), 0.0)
+}
+fn table(x: float[B, 3]) = x @ [[1.0, 2.0, 0.5], [0.1, 0.2, 0.3], [3.0, 1.0, 2.0]]
+model Net()(torch: float[B, T, 3], self: float[B, 3], generator: float[B, 3], zip: float[B, 3]) {
+  param F: float[3] = ones
+  layer cell = Cell()
+  scan math in torch over T carry self = self, zip = zip, nn = F {
+    h = cell(math, self * F)
+    if training { q = h * 2 } else { q = h }
+    self, zip, nn = zip, table(q) + generator, nn * 2
+    emit reversed = q
+  }
+  scan range in range(T) carry k = 0, x = zeros(B) {
+    scan enumerate in range(2) carry m = k {
+      m = m + range * enumerate
+      emit js = enumerate
+      emit ii = range
+    }
+    k = range
+    x = x + cast(m, float) * 0.5
+    emit places = range
+    emit list = sum(js) + sum(ii)
+  }
+  return self, zip, reversed, nn, k, x, places, list
+}
+"""
+
 SPECS = {
     "lstm": LSTM,
     "swap": SWAP,
@@ -156,6 +201,8 @@ SPECS = {
     "looped_layers": LOOPED_LAYERS,
     "fused": FUSED,
     "cells": CELLS,
+    "own_gradients": OWN_GRADIENTS,
+    "hostile": HOSTILE,
 }
 
 
@@ -289,6 +336,31 @@ def test_an_adapted_layer_can_be_trained_through_its_adaptation() -> None:
     wanted = torch.autograd.grad(after(*named.values()), tuple(named.values()))
     for parameter, gradient in zip(named.values(), wanted, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_a_gradient_of_the_specs_own_is_an_autograd_function() -> None:
+    text = text_of(compiled(OWN_GRADIENTS))
+    assert (
+        """
+class Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return -0.5 * g
+"""
+        in text
+    )
+    model = model_of(compiled("fn r(x: float[...]) = x backward(g) = -0.5 * g\nmodel Net()(x: float[B]) { return r(x ** 2) }"))
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    model(x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.tensor([-1.0, -2.0]))
 
 
 ATTENDED = """
