@@ -6,7 +6,6 @@ from backends.python import Body
 from backends.torch_names import owned_text
 from backends.writer import Expression, Line, call, index, method, sequence
 from dsl.ir import Graph, Node
-from dsl.types import DType
 
 _STATES = {"RNN": ("h",), "LSTM": ("h", "c"), "GRU": ("h",)}
 
@@ -25,8 +24,6 @@ def _every_step(graph: Graph) -> list[Node]:
 def is_fused(graph: Graph) -> bool:
     """Whether PyTorch has the layer as one operation."""
     if not graph.library or graph.definition not in _STATES or graph.entry != "forward" or "length" in graph.inputs:
-        return False
-    if any(graph.type(value).dtype not in (DType.F32, DType.F64) for value in graph.inputs.values()):
         return False
     return graph.definition != "RNN" or activation(graph) is not None
 
