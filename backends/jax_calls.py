@@ -126,8 +126,20 @@ class Calls:
         if callee.kind == "module" and callee.library and callee.definition in LAYERS:
             given = [Expression(text) for text in owned]
             return LAYERS[callee.definition](body, callee, given if facts.params else [Expression("{}"), *given], operands)
-        name, keywords = self.file.function(callee, child if callee.kind == "body" and child is not None else callee.definition)
+        name, keywords = self.file.function(callee, _wanted(callee, child))
         return call(name, *owned, *operands, *(["training"] if facts.training else []), *([key] if key else []), *keywords)
+
+    def define_callees(self, graph: Graph) -> None:
+        """Have the functions written that the graph calls: no variable of its own function then hides one of them."""
+        modes = schedule(graph).modes
+        for node in graph.calls():
+            if node.target is None or not modes.get(node.id):
+                continue
+            callee = node.target.graph
+            if callee.kind == "block":
+                self.define_callees(callee)
+            elif not callee.library or callee.definition not in (FUNCTIONS if node.target.child is None else LAYERS):
+                self.file.function(callee, _wanted(callee, node.target.child))
 
     def state_of(self, node: Node) -> str:
         """Where the new state of a layer goes."""
@@ -145,6 +157,11 @@ class Calls:
             place += f"[{quoted(parent)}]"
             body.statement(f"{place} = dict({place})")
         body.statement(f"{place}[{quoted(name)}] = ", value)
+
+
+def _wanted(callee: Graph, child: str | None) -> str:
+    """What the function of a graph would like to be called."""
+    return child if callee.kind == "body" and child is not None else callee.definition
 
 
 def place_of(owner: Graph, tree: str, path: str) -> Expression:

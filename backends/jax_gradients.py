@@ -46,6 +46,7 @@ def write_backward(file: File, graph: Graph, arguments: tuple[str, ...]) -> Back
     if backward is None:
         raise InternalError(f"{graph.definition} has no gradient of its own")
     function, count = ModuleFunction(file, backward), len(graph.outputs)
+    function.define_callees(backward)
     scope = Namespace((*arguments, "params", "state", "training", "key", "keys"), outer=file.names)
     own = [scope.new(name) for name in list(backward.inputs)[:count]]
     body = ModuleBody(backward, function, scope, dict(zip(backward.inputs, (*own, *arguments), strict=False)))

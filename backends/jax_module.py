@@ -91,6 +91,7 @@ def write_function(
     """The arguments as they stand in the signature, the statements, and the names in use."""
     function = ModuleFunction(file, graph)
     facts = function.own
+    function.define_callees(graph)
     names = Namespace(("params", "state", "training", "key", "keys"), outer=file.names)
     arguments = {name: names.new(name) for name in graph.inputs}
     positional = [name for name, used in (("params", facts.params or root), ("state", facts.state)) if used]
