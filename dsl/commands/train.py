@@ -38,7 +38,10 @@ BATCH = 64
 @click.option("--weights", metavar="FILE", help="Weights to begin with; initial ones by default.")
 @click.option("--validation", metavar="SHARE", type=float, default=0.0, help="Share of the data to hold out, such as 0.1.")
 @click.option(
-    "--every-validation", metavar="N", type=click.IntRange(min=1), help="Steps between validations; an epoch by default."
+    "--every-validation",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Steps between validations; an epoch by default, or as many as make 50 steps.",
 )
 @click.option(
     "--every-save", metavar="N", type=click.IntRange(min=1), help="Steps between checkpoints; as validation by default."

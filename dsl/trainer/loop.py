@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,8 +30,14 @@ from dsl.trainer.settings import Outcome, Progress, Reporter, Settings
 READ_EVERY = 0.25
 """Seconds between two readings of losses."""
 
+LAST = 20
+"""Steps whose mean is what a training ends with."""
+
 MOST_PENDING = 256
 """Steps whose losses are read together at most."""
+
+LEAST_BETWEEN = 50
+"""Steps between two validations, and two checkpoints, unless the user asks for fewer: an epoch of little data is short."""
 
 
 def train(job: Job, settings: Settings, reporter: Reporter) -> Outcome:
@@ -69,6 +76,7 @@ class _Loop:
         self.pending: list[tuple[int, Mapping[str, Number]]] = []
         self.saved = self.done
         self.since: list[Mapping[str, float]] = []
+        self.recent: deque[Mapping[str, float]] = deque(maxlen=LAST)
         self.values: dict[str, float] = {}
 
     def run(self) -> Outcome:
@@ -80,8 +88,8 @@ class _Loop:
     def _run(self) -> Outcome:
         settings = self.settings
         per_epoch = self.job.data.batch_count(settings.batch)
-        every_validation = settings.every_validation or max(1, min(per_epoch, settings.steps))
-        every_save = settings.every_save or max(every_validation, 1)
+        every_validation = settings.every_validation or _epochs(per_epoch)
+        every_save = settings.every_save or every_validation
         self.reporter.started(self.done, settings.steps)
         interrupted = False
         started, counted = time.perf_counter(), self.done
@@ -110,7 +118,7 @@ class _Loop:
                 if interrupted:
                     break
         self._end()
-        return Outcome(self.done, dict(self.values), self.best, interrupted)
+        return Outcome(self.done, self._ordered(mean_of(list(self.recent))), self.best, interrupted)
 
     def _end(self) -> None:
         if self.saved != self.done or self.done == self.first:
@@ -140,8 +148,11 @@ class _Loop:
                     self.writer.add_scalar(name, value, step + 1)
         if rows:
             self.since += [values for _, values in rows]
-            self.values |= mean_of([values for _, values in rows])
-            self.values = {name: self.values[name] for name in self.job.names if name in self.values}
+            self.recent.extend(values for _, values in rows)
+            self.values = self._ordered(mean_of([values for _, values in rows]))
+
+    def _ordered(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {name: values[name] for name in self.job.names if name in values}
 
     def _evaluate(self) -> bool:
         """Validate where something is held out; whether it is better than ever. Plateaus see the loss either way."""
@@ -149,8 +160,7 @@ class _Loop:
         self.since = []
         better = False
         if self.job.held_out is not None:
-            found = evaluate(self.session, self.job.held_out, self.settings.batch)
-            values = {name: found[name] for name in self.job.names}
+            values = self._ordered(evaluate(self.session, self.job.held_out, self.settings.batch))
             self.curves.add(self.done, values, VALIDATION)
             if self.writer is not None:
                 for name, value in values.items():
@@ -193,6 +203,11 @@ def mean_of(rows: list[Mapping[str, float]]) -> dict[str, float]:
         for name, value in row.items():
             found.setdefault(name, []).append(value)
     return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _epochs(per_epoch: int) -> int:
+    """The steps of an epoch, or of as many whole ones as it takes to be worth a validation."""
+    return per_epoch * -(-LEAST_BETWEEN // per_epoch) if per_epoch else 1
 
 
 @contextmanager
