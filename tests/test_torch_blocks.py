@@ -288,6 +288,20 @@ def test_recurrent_layers_are_fused() -> None:
     assert max(float(p.detach().abs().max()) for p in own.parameters()) <= 0.5
 
 
+def test_a_compiled_model_keeps_the_fused_operation() -> None:
+    model = model_of(compiled("model Net()(x: float[B, T, 3]) { hs, _ = GRU(4)(x -> Linear(3))\n return relu(hs) }"))
+    x = torch.randn(2, 50, 3)
+    counted: list[int] = []
+
+    def count(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        counted.append(len(graph.graph.nodes))
+        return graph
+
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(model, backend=count)(x), model(x))
+    assert max(counted) < 50, "unrolled over the steps"
+
+
 def test_a_cell_is_that_of_torch() -> None:
     text = text_of(compiled(CELLS))
     assert 'self.rnn = nn.RNNCell(4, 4, nonlinearity="relu")' in text
@@ -413,3 +427,11 @@ def test_draws_come_from_a_generator() -> None:
     assert not torch.equal(first[0], hs)
     steps = hs.diff(dim=1)
     assert not torch.equal(steps[:, 0], steps[:, 1]), "each step draws anew"
+
+
+def test_a_generator_reaches_the_function_of_a_gradient() -> None:
+    model = model_of(compiled("model Net()(x: float[B, 3]) { return grad(sum(randn(B, 3) * x ** 2), x) }"))
+    x = torch.ones(2, 3)
+    first, again = (model(x, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, model(x, torch.Generator().manual_seed(6)))
