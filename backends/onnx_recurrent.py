@@ -96,7 +96,7 @@ def _stacked(cell: Cell) -> LayerRow:
         (batch, steps, _), x = layer.types[0].shape, b.transpose(given["x"], (1, 0, 2))
         last: list[list[Tensor]] = []
         for k in range(count):
-            owners = [f"{name}_{k}." if k else f"{name}." for name in (("forward", "backward") if both else ("forward",))]
+            owners = [f"{name}_{k}." if k else f"{name}." for name in (("fore", "back") if both else ("fore",))]
             hs, *carries = cell.run(layer, x, owners, [part[k] for part in first], "bidirectional" if both else None)
             last.append(carries)
             if both:

@@ -140,7 +140,7 @@ def test_a_stack_is_that_of_torch(name: str, bidirectional: bool) -> None:
     weights = {
         f"stacked_{name.lower()}.{way}{'_' * (k > 0)}{k or ''}.{n}": v
         for k in range(3)
-        for way, suffix in (("forward", f"_l{k}"), ("backward", f"_l{k}_reverse"))
+        for way, suffix in (("fore", f"_l{k}"), ("back", f"_l{k}_reverse"))
         for n, v in weights_of(stack, suffix).items()
     }
     count = 6 if bidirectional else 3
