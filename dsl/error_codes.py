@@ -769,6 +769,10 @@ CODES: dict[str, Code] = {
         "a batch that cannot be divided",
         "`--accumulate N` takes each batch in N parts of one size and adds their gradients, so the batch is a multiple of N.",
     ),
+    "DL0848": Code(
+        "an unknown check",
+        "`dslc doctor --check NAME` takes the names that `dslc doctor --help` lists.",
+    ),
     "DL0901": Code(
         "malformed YAML",
         "The text is not YAML; the message is the YAML parser's.",

@@ -1,0 +1,1 @@
+"""The checks, one a file: each takes a subject and says what it found."""
