@@ -274,7 +274,7 @@ class StepWriter:
         facts = self.block.fact(objective.entry)
         graph = self.block.graph(objective.entry)
         own = ["state"] if facts.state else []
-        moments = "moments" if len(objective.rules) > 1 else f"moments[{quoted(objective.name)}]"
+        moments = f"moments[{quoted(objective.name)}]"
         scales = ['training["scales"]'] if any(r.plateau for r in objective.rules) else []
         given = ["params", *own, moments, *scales, *(self.variables[n] for n in graph.inputs)]
         given += [self._key(objective.entry)] if facts.key else []

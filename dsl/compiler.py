@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.base import Arrays, Artifact, EmitOptions, Result
+from backends.base import Arrays, Artifact, EmitOptions, Result, TrainOptions
 from dsl import syntax
 from dsl.diagnostics import Diagnostic
 from dsl.elaborate.program import MOST_PARAMETERS, Elaborated, elaborate, elaborate_training, evaluate_text, run_tests
 from dsl.ir import Graph, Program, Value
 from dsl.loader import Loader, Unit, syntax_of
-from dsl.lower import Compiled, lower, only_entry, weights_of
+from dsl.lower import Compiled, lower, lower_training, only_entry, weights_of
 from dsl.parse import read_source
 from dsl.source import Source
 from dsl.target import backend, require_packages
@@ -107,6 +108,33 @@ def compile_spec(
     options = EmitOptions(source=_name(spec), version=version(), opset=opset, inline=inline, seed=seed)
     compiled = lower(made.program, found, options, entry=entry, weights=weights, seed=seed, disabled=disabled, after=after)
     return Compiled(compiled.artifact, compiled.program, compiled.weights, made.warnings, compiled.passes)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTraining:
+    """A `train` block in the form of a target: the file, the block as it is after the passes, warnings."""
+
+    artifact: Artifact
+    training: Training
+    warnings: tuple[Diagnostic, ...]
+
+
+def compile_program(
+    spec: Spec,
+    target: str,
+    hyper: Mapping[str, object] | None = None,
+    *,
+    name: str | None = None,
+    float_type: DType = DType.F32,
+    how: TrainOptions | None = None,
+    disabled: Iterable[str] = (),
+) -> CompiledTraining:
+    """The `train` block of a spec as a training program of a target."""
+    found = backend(target)
+    training, warnings = compile_training(spec, hyper, name=name, float_type=float_type)
+    options = EmitOptions(source=_name(spec), version=version())
+    artifact, lowered = lower_training(training, found, options, how or TrainOptions(), disabled=disabled)
+    return CompiledTraining(artifact, lowered, warnings)
 
 
 def run_program(

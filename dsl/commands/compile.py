@@ -19,6 +19,9 @@ from dsl.ir import Program
 @click.option("-o", "--output", metavar="FILE", help="Where to; `-` is standard output, which is the default for source code.")
 @model_options
 @weight_options
+@click.option("--train", "training", is_flag=True, help="A training program: of the first `train` block, or of `--model`.")
+@click.option("--amp", type=click.Choice(["bf16"]), help="With --train: products in bf16.")
+@click.option("--accumulate", metavar="N", type=click.IntRange(min=1), default=1, help="With --train: each batch in N parts.")
 @click.option("--entry", metavar="NAME", help="One entry point only, such as `inverse`.")
 @click.option("--opset", metavar="N", type=int, help="The ONNX opset.")
 @click.option("--inline", is_flag=True, help="ONNX without functions, for runtimes that dislike them.")
@@ -34,6 +37,9 @@ def compile_command(
     max_parameters: int,
     weights: str | None,
     seed: int,
+    training: bool,
+    amp: str | None,
+    accumulate: int,
     entry: str | None,
     opset: int | None,
     inline: bool,
@@ -46,12 +52,14 @@ def compile_command(
     dslc compile lenet.dl --backend torch                        source code on standard output
     dslc compile lenet.dl --backend onnx -o lenet.onnx --weights lenet.safetensors
     dslc compile resnet.dl -b jax -o resnet.py --model ResNet --set depths=[3,4,6,3]
+    dslc compile gpt2.dl -b torch --train -o pretrain.py         a training loop to keep, and to change
     """
-    from dsl.compiler import compile_spec
+    from backends.base import TrainOptions
+    from dsl.compiler import compile_program, compile_spec
     from dsl.files import write_many
     from dsl.target import backend as find_backend
 
-    if weights is not None and find_backend(backend).training:
+    if weights is not None and (training or find_backend(backend).training):
         raise SpecError(
             Diagnostic(
                 "DL0709",
@@ -60,6 +68,15 @@ def compile_command(
             ),
             exit_code=2,
         )
+    if training:
+        program = compile_program(
+            spec, backend, settings, name=model, float_type=FLOATS[dtype], how=TrainOptions(amp, accumulate), disabled=disable
+        )
+        report(program.warnings)
+        write_many({output or "-": program.artifact.content}, inputs=[] if spec == "-" else [spec])
+        return
+    if amp is not None or accumulate != 1:
+        raise click.UsageError("`--amp` and `--accumulate` go with `--train`")
     made = compile_spec(
         spec, backend, settings, model=model, entry=entry, float_type=FLOATS[dtype], max_parameters=max_parameters, weights=weights,
         seed=seed, opset=opset, inline=inline, disabled=disable, after=_printer(print_after),

@@ -55,7 +55,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a training ended: the last step that was done, the last values, the best validation loss and its step."""
+    """How a training ended: the last step that was done, the means of the last 20, the best validation loss and its step."""
 
     step: int
     values: Mapping[str, float]
