@@ -11,7 +11,7 @@ import mmap
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
 
@@ -98,10 +98,14 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
     """The weights of `program` from a safetensors or npz file, memory-mapped where the file allows; changes stay in memory.
 
     SpecError with one diagnostic for each kind of problem, names listed: missing, extra, other shape, other element type, NaN
-    (unless `allow_nan`); or because the file is none that can be read.
+    (unless `allow_nan`); or because the file is none that can be read. `FILE:net` is what the file has of the layer `net`, as a
+    training of a model within its block leaves it.
     """
     parameters = program.parameters()
-    stored = {name: found for name, found in _stored(path).items() if not _counts_batches(name, parameters)}
+    file, layer = _of_layer(path)
+    prefix = f"{layer}." if layer else ""
+    found = {name.removeprefix(prefix): tensor for name, tensor in _stored(file).items() if name.startswith(prefix)}
+    stored = {name: tensor for name, tensor in found.items() if not _counts_batches(name, parameters)}
     problems = [*_names(path, parameters, stored), *_types(path, parameters, stored)]
     if problems:
         raise SpecError(problems)
@@ -111,6 +115,14 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
         if with_nan:
             raise SpecError(_listed("DL0808", f"`{path}` has NaN in {_tensors(with_nan)}", [f"`{n}`" for n in with_nan]))
     return weights
+
+
+def _of_layer(path: str | Path) -> tuple[str | Path, str]:
+    """The file and the layer of `FILE:LAYER`. A file whose name has a colon is a file."""
+    file, colon, layer = str(path).rpartition(":")
+    if colon and file and not Path(path).exists() and all(part.isidentifier() or part.isdecimal() for part in layer.split(".")):
+        return file, layer
+    return path, ""
 
 
 def _stored(path: str | Path) -> dict[str, Stored]:
@@ -229,7 +241,16 @@ def _names(path: str | Path, parameters: Mapping[str, Parameter], stored: Mappin
         problems.append(
             _listed("DL0805", f"`{path}` has {_tensors(extra)} that the model lacks", _with_nearest(lines, extra, missing))
         )
+    if problems and (layer := _layer_that_fits(parameters, stored)):
+        problems[0] = replace(problems[0], help=f"`{path}:{layer}` is the part of the file that has all of them")
     return problems
+
+
+def _layer_that_fits(parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> str | None:
+    """The layer in the file that has every parameter of the model."""
+    first = next(iter(parameters), None)
+    layers = [name.removesuffix(f".{first}") for name in stored if name.endswith(f".{first}")]
+    return next((layer for layer in layers if all(f"{layer}.{name}" in stored for name in parameters)), None)
 
 
 def _types(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:

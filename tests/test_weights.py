@@ -255,3 +255,13 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     assert error.value.exit_code == 4
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["w.safetensors"]
+
+
+def test_the_weights_of_a_layer_in_a_file(tmp_path: Path) -> None:
+    path, values = tmp_path / "w.safetensors", initial_weights(NET)
+    save_weights(path, {f"net.{name}": value for name, value in values.items()} | {"other.weight": np.zeros(2, np.float32)})
+    found = load_weights(f"{path}:net", NET)
+    assert all(np.array_equal(found[name], value) for name, value in values.items())
+    with pytest.raises(SpecError) as error:
+        load_weights(path, NET)
+    assert error.value.diagnostics[0].help == f"`{path}:net` is the part of the file that has all of them"

@@ -52,7 +52,9 @@ def weight_options(command: Command) -> Command:
             show_default=True,
             help="Seed of the initial weights, and of an ONNX file's random operators.",
         ),
-        click.option("--weights", metavar="FILE", help="Weights (.safetensors, .npz); initial ones by default."),
+        click.option(
+            "--weights", metavar="FILE", help="Weights (.safetensors, .npz), or FILE:LAYER of them; initial ones by default."
+        ),
     ):
         command = option(command)
     return command
