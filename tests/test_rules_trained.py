@@ -43,6 +43,14 @@ RULES = [
     "adamax(inverse_sqrt(0.1, 4))",
     "lion(step_decay(0.03, 5), weight_decay=0.1)",
     "signum(0.03, decay=0.8)",
+    "sgd(constant_rate(0.1))",
+    "sgd(multistep_decay(0.1, [3, 7], factor=0.5))",
+    "sgd(exponential_decay(0.1, 0.9))",
+    "sgd(linear_decay(0.1, 10, end=0.01))",
+    "sgd(polynomial_decay(0.1, 10, power=1.5))",
+    "sgd(warmup_linear(0.1, warmup=4, steps=12))",
+    "sgd(cosine_restarts(0.1, 5))",
+    "sgd(cosine_restarts(0.1, 2, growth=2, end=0.01))",
 ]
 
 
