@@ -207,8 +207,8 @@ class Body(Sizes):
 
     def read_often(self, node: Node, positions: Sequence[int]) -> list[Expression]:
         """Operands of the node, each as a variable, a member or a number: for a block, which may read them at each step."""
-        found = [self.expressions[node.inputs[i]] for i in positions]
-        return [x if x.scalar else self.named(node, i) for i, x in zip(positions, found, strict=True)]
+        found = [(i, self.expressions[node.inputs[i]], self.graph.node(node.inputs[i]).op) for i in positions]
+        return [x if x.scalar or op in ("param", "buffer") else self.named(node, i) for i, x, op in found]
 
     def _blocks(self, node: Node) -> None:
         """A node with a block, once what it reads is there."""

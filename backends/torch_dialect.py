@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends.base import Unsupported
-from backends.python import Body, Rows, refused, scalar
+from backends.python import Body, Rows, scalar
 from backends.schedule import buffers_read
 from backends.torch_blocks import gradient, scan_loop, while_loop
 from backends.torch_layers import native_function
@@ -115,8 +114,7 @@ class TorchDialect:
         given = node.attributes.get("given")
         if isinstance(given, tuple):
             return self._with_given(body, node, child, operands, [str(name) for name in given])
-        if child.native is not None and child.native.name == "nn.LSTMCell":
-            operands = [operands[0], sequence(operands[1:])]
+        operands = _as_taken(child, operands)
         return call(_applied(child_text(target.child), child, target.graph), *operands, generator=stream)
 
     def _with_given(self, body: Body, node: Node, child: Unit, operands: list[Expression], given: list[str]) -> Expression:
@@ -124,10 +122,11 @@ class TorchDialect:
         target = node.target
         assert target is not None and target.child is not None
         layer = child_text(target.child)
-        if _applied(layer, child, target.graph) != layer:
-            raise refused(self.name, node, Unsupported("only the entry point `forward` can be applied with other parameters"))
+        _, _, method_called = _applied("", child, target.graph).rpartition(".")
+        if method_called:
+            layer, given = f"Entry({layer}, {quoted(method_called)})", [f"layer.{name}" for name in given]
         count = len(operands) - len(given)
-        inputs = sequence(x if x.simple else body.named(node, i) for i, x in enumerate(operands[:count]))
+        inputs = sequence(_as_taken(child, [x if x.simple else body.named(node, i) for i, x in enumerate(operands[:count])]))
         pairs = [f"{quoted(name)}: {value}" for name, value in zip(given, operands[count:], strict=True)]
         stream = generator(target.graph)
         streams = [f'{{"generator": {stream}}}'] if stream else []
@@ -208,6 +207,13 @@ class TorchDialect:
             if not body.is_fresh(source):
                 value = replace(method(method(value, "detach"), "clone"), reads=value.reads)
             body.statement(f"{target} = ", value)
+
+
+def _as_taken(unit: Unit, operands: list[Expression]) -> list[Expression]:
+    """The arguments of a layer: an nn.LSTMCell takes its two states together."""
+    if unit.native is None or unit.native.name != "nn.LSTMCell":
+        return operands
+    return [operands[0], sequence(operands[1:])]
 
 
 def generator(graph: Graph) -> str | None:

@@ -19,6 +19,18 @@ _IMPORTS = (
     ("F", "import torch.nn.functional as F"),
 )
 
+_ENTRY = '''class Entry(nn.Module):
+    """A method of a layer as a module, for `torch.func.functional_call`."""
+
+    def __init__(self, layer: nn.Module, method: str) -> None:
+        super().__init__()
+        self.layer = layer
+        self.method = method
+
+    def forward(self, *inputs: Tensor, **options: torch.Generator | None) -> object:
+        return getattr(self.layer, self.method)(*inputs, **options)
+'''
+
 
 def source_of(program: Program, options: EmitOptions) -> str:
     """The text of the file."""
@@ -34,7 +46,8 @@ def definitions(tree: Tree, names: Namespace) -> list[str]:
             alike.setdefault(structure(unit), []).append(unit)
         for units in alike.values():
             blocks += [lines for _, lines in define(units, names, tree.root)]
-    return [rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks]
+    texts = [rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks]
+    return [_ENTRY, *texts] if any("functional_call(Entry(" in text for text in texts) else texts
 
 
 def assembled(name: str, options: EmitOptions, parts: Sequence[str]) -> str:

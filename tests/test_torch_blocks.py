@@ -190,6 +190,28 @@ model Net()(torch: float[B, T, 3], self: float[B, 3], generator: float[B, 3], zi
 }
 """
 
+REPLACED = """
+module Two() {
+  layer net = Linear(3)
+  def forward(x: float[B, 3]) -> float[B, 3] { return net(x) }
+  def inverse(x: float[B, 3]) -> float[B, 3] { return net(x) * 2 }
+}
+model Net()(x: float[B, 3]) {
+  layer two = Two()
+  layer cell = LSTMCell(3)
+  layer stack = RNN(3)
+  h, c = cell(two(x), x, x)
+  hs, last = stack(reshape(h, [B, 1, 3]))
+  loss = sum(last * c)
+  layer changed = two with two.params - 0.1 * grad(loss, two.params)
+  layer moved = cell with cell.params * 0.5
+  layer other = stack with stack.params + 0.5
+  _, d = moved(x, h, c)
+  _, e = other(hs)
+  return changed.inverse(x), d, e
+}
+"""
+
 SPECS = {
     "lstm": LSTM,
     "swap": SWAP,
@@ -203,6 +225,7 @@ SPECS = {
     "cells": CELLS,
     "own_gradients": OWN_GRADIENTS,
     "hostile": HOSTILE,
+    "replaced": REPLACED,
 }
 
 
