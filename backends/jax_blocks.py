@@ -23,6 +23,8 @@ OWNED = ("params", "state", "training", "key", "keys")
 
 LONGEST = 40
 """Characters of an operand that is written in the call of a loop."""
+SHORTEST = 20
+"""Characters of what a loop begins with, beyond which it is a variable."""
 MOST_PLACES = 8
 """Numbers of arguments that are listed."""
 
@@ -50,7 +52,7 @@ class Blocks(Repeats):
         over += [_in_front(x, axis) for x, axis in zip(self._arrays(body, node, carries, own), axes, strict=True)]
         length = None if over else body.dim(count)
         over += [Expression(self._if_key(node, f"random.split({self.key(node)}, {body.dim(count)})"))] if keys else []
-        first = grouped(self._arrays(body, node, 0, carries))
+        first = grouped(self._initial(body, node, 0, inputs[counted : counted + carries]))
         reverse = "True" if node.attributes["reverse"] else None
         scanned = call("lax.scan", step, first, grouped(over), length=length, reverse=reverse)
         self._consume(body, node)
@@ -74,7 +76,7 @@ class Blocks(Repeats):
         self._define(body, inner, step, [carry], lambda xs: _next(xs, count))
         limit = body.dim(dim(node.attributes["limit"], "limit"))
         going = f"lambda {carry}: {carry}[0] & ({carry}[1] < {limit})"
-        start, *first = self._arrays(body, node, 0, 1 + carries)
+        (start,), first = self._arrays(body, node, 0, 1), self._initial(body, node, 1, list(variables))
         looped = call("lax.while_loop", going, step, sequence([start, "0", *first]))
         self._consume(body, node)
         body.statement(f"{', '.join(['_', '_', *self._results(body, node)])} = ", looped)
@@ -159,6 +161,15 @@ class Blocks(Repeats):
                 self._simple(body, value)
             found.append(array(body, body.expressions[value], body.graph.type(value)))
         return found
+
+    def _initial(self, body: Body, node: Node, start: int, names: Sequence[str]) -> list[Expression]:
+        """What a loop carries into its first step, under the names that it has in the loop."""
+        values = node.inputs[start : start + len(names)]
+        for value, name in zip(values, names, strict=True):
+            found = body.expressions[value]
+            if len(found.text) > SHORTEST and found.size and not found.simple:
+                body.expressions[value] = body.assign(value, found, name if values.count(value) == 1 else None)
+        return self._arrays(body, node, start, start + len(names))
 
     def _if_key(self, node: Node, made: str) -> str:
         """What is made of the key, if there may be none then only if there is."""
