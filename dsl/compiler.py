@@ -12,7 +12,16 @@ import numpy as np
 from backends.base import Arrays, Artifact, EmitOptions, Result, TrainOptions
 from dsl import syntax
 from dsl.diagnostics import Diagnostic
-from dsl.elaborate.program import MOST_PARAMETERS, Elaborated, elaborate, elaborate_training, evaluate_text, run_tests
+from dsl.elaborate.program import (
+    MOST_PARAMETERS,
+    Elaborated,
+    elaborate,
+    elaborate_training,
+    evaluate_text,
+    models,
+    run_tests,
+    trainings,
+)
 from dsl.ir import Graph, Program, Value
 from dsl.loader import Loader, Unit, syntax_of
 from dsl.lower import Compiled, lower, lower_training, only_entry, weights_of
@@ -60,8 +69,12 @@ def elaborated(
     float_type: DType = DType.F32,
     max_parameters: int = MOST_PARAMETERS,
 ) -> Elaborated:
-    """The checked program of a spec with all warnings."""
+    """The checked program of a spec with all warnings. A `train` block that is named, or the first where the file has no model, is the
+    program of its losses."""
     unit, warnings = load(spec)
+    if model in trainings(unit) or (model is None and trainings(unit) and not models(unit)):
+        training, found = elaborate_training(unit, name=model, settings=hyper, float_type=float_type)
+        return Elaborated(training.program, (*warnings, *found))
     result = elaborate(unit, model=model, settings=hyper, float_type=float_type, max_parameters=max_parameters)
     return Elaborated(result.program, (*warnings, *result.warnings))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backends.reference import Interpreter
-from dsl.compiler import compile_training
+from dsl.compiler import compile_graph, compile_training
 from dsl.diagnostics import SpecError
 from dsl.ir import Graph
 from dsl.source import Source
@@ -187,6 +187,15 @@ def test_the_first_block_is_meant_unless_another_is_named() -> None:
         compile_training(source, name="C")
     with pytest.raises(SpecError, match="no `train` block in"):
         compile_training(Source("net.dl", NET))
+
+
+def test_a_block_may_be_checked_and_verified_like_a_model() -> None:
+    fit = "train Fit()(x: float[B, 4]) { layer net = Net()\n minimize loss = mean(net(x)) using sgd(0.1) }"
+    alone = compile_graph(Source("fit.dl", f"module Part()(x: float[B, 4]) {{ return x -> Linear(2) }}\n{fit.replace('Net', 'Part')}"),
+                          model="Fit")  # fmt: skip
+    assert list(alone.entries) == ["loss"]
+    imported = compile_graph(Source("fit.dl", f"from cnn.lenet import LeNet as Net\n{fit.replace('4', '1, 28, 28')}"))
+    assert list(imported.entries) == ["loss"]  # a file without a model
 
 
 def test_the_blocks_of_the_specs_are_trainings() -> None:

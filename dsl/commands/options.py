@@ -35,7 +35,7 @@ def model_options(command: Command) -> Command:
             "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=settings_of,
             help="A hyper-parameter of the model; repeatable.",
         ),
-        click.option("--model", metavar="NAME", help="Which model of the file; the first one by default."),
+        click.option("--model", metavar="NAME", help="Which model of the file, or `train` block; the first model by default."),
     ):  # fmt: skip
         command = option(command)
     return command
