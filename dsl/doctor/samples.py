@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ from dsl.dims import as_symbol, evaluate, symbols_of
 from dsl.doctor.known_losses import LOSSES
 from dsl.initial_values import generator, in_dtype
 from dsl.ir import Graph, Value
-from dsl.trainer.prepare import integer_ranges, open_batches
+from dsl.trainer.prepare import check_sizes, integer_ranges, open_batches
 from dsl.training import Training
-from dsl.types import DType
+from dsl.types import DType, TensorType
 from dsl.verification.input_ranges import UNUSED
 from dsl.verification.sizes import choose_sizes, feasible
 
@@ -25,7 +26,9 @@ FEW = 8
 """How many rows a network has to learn by heart, at most."""
 
 FEW_NUMBERS = 16
-"""How many numbers of the smallest input that may be, where two rows are not more."""
+"""How many places along symbolic axes, such as the length of a sequence, that may be; two rows are never too many."""
+
+SPARE = 4
 
 PARAMETERS_EACH = 8
 """How many parameters there should be for each number that is learned by heart."""
@@ -33,8 +36,8 @@ PARAMETERS_EACH = 8
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A `batch`, `other` rows as many, and `few` rows to learn by heart. `made_up` values stand in for an input's own where these do not
-    vary. `source` is what the user called the data, None where all is made up."""
+    """A `batch`, `other` rows as many, and `few` rows to learn by heart. `made_up` values, of `SPARE` rows at
+    least, stand in for an input's own where these do not vary. `source` is what the user called the data, None where all is made up."""
 
     batch: Arrays
     other: Arrays
@@ -51,15 +54,17 @@ class Sample:
 def take_sample(training: Training, data: str | None, sizes: Mapping[str, int], batch: int, seed: int) -> Sample:
     """The rows for a training; SpecError where data does not fit, or no sizes do."""
     if data is None:
+        check_sizes(training, sizes)
         found = _free_sizes(training, sizes, batch, seed)
         make = _Maker(training, found)
         rows, other = make.rows(batch, f"{seed}"), make.rows(batch, f"{seed} other")
-        return Sample(rows, other, _few(training, rows), other, found, None)
+        made_up = make.rows(max(batch, SPARE), f"{seed} made up")
+        return Sample(rows, other, _few(training, rows), made_up, found, None)
     dataset, _ = open_batches(training, data, sizes, 0.0)
     count = min(batch, dataset.rows)
     rows, other = (next(dataset.batches(count, seed=seed, epoch=epoch)) for epoch in (0, 1))
     known = _bound(training, rows)
-    made_up = _Maker(training, known).rows(count, f"{seed} other")
+    made_up = _Maker(training, known).rows(max(count, SPARE), f"{seed} made up")
     return Sample(rows, other, _few(training, rows), made_up, known, data)
 
 
@@ -101,9 +106,15 @@ def _few(training: Training, rows: Arrays) -> Arrays:
     parameters = sum(
         int(np.prod([d for d in p.type.shape if isinstance(d, int)])) for p in training.program.parameters().values() if p.trained
     )
-    smallest = min(values[0].size for values in rows.values())
-    count = max(1, min(FEW, max(2, FEW_NUMBERS // max(1, smallest)), parameters // (PARAMETERS_EACH * max(1, smallest))))
+    smallest = max(1, min(values[0].size for values in rows.values()))
+    places = max(1, min(_places(type_, rows[name]) for name, type_ in training.inputs.items()))
+    count = max(1, min(FEW, max(2, FEW_NUMBERS // places), parameters // (PARAMETERS_EACH * smallest)))
     return {name: values[:count] for name, values in rows.items()}
+
+
+def _places(type_: TensorType, values: np.ndarray) -> int:
+    """The product of the symbolic axes but the first."""
+    return math.prod(size for d, size in list(zip(type_.shape, values.shape, strict=True))[1:] if not isinstance(d, int))
 
 
 class _Maker:

@@ -10,7 +10,7 @@ import numpy as np
 
 from backends.base import Arrays, Gradients
 from dsl.doctor.engine import Engine
-from dsl.doctor.known_losses import Given
+from dsl.doctor.known_losses import Given, each
 from dsl.doctor.record import Recorder, See, Seen, Term
 from dsl.doctor.samples import Sample
 from dsl.doctor.trial import Trial, attempt
@@ -30,6 +30,13 @@ class Measured:
         self.terms: dict[str, list[Term]] = {}
         self.layers: dict[str, list[np.ndarray]] = {}
         self.units: list[Seen] = []
+
+    def is_sole(self, objective: str) -> bool:
+        """Whether the objective is one loss of the library and nothing else."""
+        parts = [each(t.graph, t.given, t.value) for t in self.terms[objective]]
+        value = self.values[objective]
+        totals = (parts[0], sum(parts) / len(parts)) if parts else ()
+        return any(abs(value - total) <= 1e-3 * abs(value) + 1e-9 for total in totals)
 
 
 class Subject:
@@ -85,8 +92,6 @@ class Subject:
 
     def loss_of(self, graph: Graph, given: Given) -> float:
         """The mean of a loss function of the library."""
-        from dsl.doctor.known_losses import each
-
         (value, *_) = self.recorder({}, training=True).run(graph, given).values()
         return each(graph, given, value)
 

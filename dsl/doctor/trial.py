@@ -13,7 +13,10 @@ from dsl.doctor.engine import Engine
 from dsl.source import Source
 from dsl.training import Rule, Training
 
-STEPS = 400
+STEPS = 300
+SEVERAL_STEPS = 60
+"""Steps for several objectives, which only have to stay finite."""
+
 ENOUGH = 0.02
 """A trial ends when all losses are at this fraction of what they began with."""
 
@@ -47,7 +50,7 @@ def attempt(engine: Engine, training: Training, weights: Arrays, batch: Arrays, 
     first: dict[str, float] = {}
     last: dict[str, float] = {}
     done = 0
-    for number in range(steps):
+    for number in range(steps if len(names) == 1 else min(steps, SEVERAL_STEPS)):
         found = session.step(number, batch)
         last |= {name: float(found[name]) for name in names if name in found}
         first = {**last, **first}

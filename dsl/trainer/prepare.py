@@ -36,14 +36,19 @@ class Length:
 
 def open_batches(training: Training, data: str, sizes: Mapping[str, int], validation: float) -> tuple[Dataset, Dataset | None]:
     """The data of a block, checked, and what of it is held out."""
+    check_sizes(training, sizes)
+    found = open_data(data, training.inputs, sizes=sizes, ranges=integer_ranges(training, sizes))
+    return found.split(validation) if validation else (found, None)
+
+
+def check_sizes(training: Training, sizes: Mapping[str, int]) -> None:
+    """Raise SpecError for a size of a dimension that the inputs do not have."""
     symbols = {s for type_ in training.inputs.values() for d in type_.shape for s in symbols_of(d)}
     for name in sizes:
         if name not in symbols:
             shown = ", ".join(sorted(symbols)) or "none"
             message = f"the inputs of `{training.name}` have no dimension `{name}`"
             raise SpecError(Diagnostic("DL0823", message, help=f"their symbolic dimensions: {shown}"), exit_code=2)
-    found = open_data(data, training.inputs, sizes=sizes, ranges=integer_ranges(training, sizes))
-    return found.split(validation) if validation else (found, None)
 
 
 def integer_ranges(training: Training, sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:

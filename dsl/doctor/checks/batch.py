@@ -27,9 +27,8 @@ CHANGED = 1
 def check_batch(subject: Subject) -> Iterator[Finding]:
     """Change one row, and look for others that change, operation by operation."""
     symbol = batch_symbol(subject.training)
-    if symbol is None or subject.sample.rows < 2:
-        why = "the inputs have no first axis in common" if symbol is None else "there is one row only"
-        yield Finding(NAME, Status.SKIPPED, f"{why}, so there are no examples to tell apart")
+    if symbol is None:
+        yield Finding(NAME, Status.SKIPPED, "the inputs have no first axis in common, so there are no examples to tell apart")
         return
     declared = sorted({layer for g in subject.training.program.entries.values() for layer in _with_statistics(g)})
     for objective in subject.training.objectives:
@@ -42,12 +41,11 @@ def check_batch(subject: Subject) -> Iterator[Finding]:
 
 def _looked_at(subject: Subject, objective: Objective, symbol: str, declared: list[str]) -> Finding:
     flat = flattened(subject.graph(objective), training=False)
-    batch = {name: values[:ROWS] for name, values in subject.sample.batch.items()}
-    rows = len(next(iter(batch.values())))
-    changed = dict(batch)
-    for name, values in batch.items():
-        changed[name] = np.array(values)
-        changed[name][CHANGED] = subject.sample.made_up[name][CHANGED]
+    spare = subject.sample.made_up
+    batch = {name: values[:ROWS] for name, values in (subject.sample.batch if subject.sample.rows >= ROWS else spare).items()}
+    changed = {name: np.array(values) for name, values in batch.items()}
+    for name, values in changed.items():
+        values[CHANGED] = spare[name][-1]
     before, after = (_values(subject, flat, given) for given in (batch, changed))
     pairs, exact = False, not any(n.op == "grad" for g in flat.callees() for n in g)
     for a, b in zip(before, after, strict=False):
@@ -61,7 +59,7 @@ def _looked_at(subject: Subject, objective: Objective, symbol: str, declared: li
                 return _mixed(flat, objective, a.node, far, pairs)
     statistics = f"; in training, {', '.join(f'`{n}`' for n in declared)} declare statistics of the batch" if declared else ""
     return Finding(
-        NAME, Status.OK, f"no example of `{objective.name}` sees another{statistics}", "0", "0", objective.span, {"rows": rows}
+        NAME, Status.OK, f"no example of `{objective.name}` sees another{statistics}", "0", "0", objective.span, {"rows": ROWS}
     )
 
 
@@ -70,7 +68,7 @@ def _mixed(flat: Graph, objective: Objective, node: Node, far: float, pairs: boo
     what = f"`{node.name}` ({node.op})" if node.name else f"`{node.op}`"
     numbers = {"difference": far}
     seen, expected = f"a relative change of {far:.2g} in rows that were left alone", "0"
-    if not any(flat.node(i).op == "param" for i in flat.ancestors(Value(node.id))):
+    if node.op != "reshape" and not any(flat.node(i).op == "param" for i in flat.ancestors(Value(node.id))):
         message = (
             f"{what} mixes the examples of `{objective.name}`, before any parameter: is it meant to be normalised over the batch?"
         )

@@ -20,23 +20,16 @@ def check_gradients(subject: Subject) -> Iterator[Finding]:
     """Parameters without a path to the loss, with a gradient that is 0 before and after a short training, and in no objective."""
     problems = False
     for objective in subject.training.objectives:
-        graph = subject.graph(objective)
-        path = reached(graph, next(iter(graph.outputs.values())))
-        cut_off = [name for name in objective.parameters if name not in path]
-        if cut_off:
-            problems = True
-            yield _finding(subject, objective, cut_off, "no path leads from `{0}` to {1}")
-        still = [name for name in _still(subject, objective) if name not in cut_off]
+        still = _still(subject, objective)
         if still:
             problems = True
-            yield _finding(subject, objective, still, "the gradient of `{0}` is 0 in every element of {1}")
-    if subject.training.untrained:
+            message = f"the gradient of `{objective.name}` is 0 in every element of {_listed(still)}"
+            numbers = {"parameters": float(len(still)), "of": float(len(objective.parameters))}
+            seen = f"{len(still)} of {len(objective.parameters)} parameters"
+            yield Finding(NAME, Status.FAILED, message, seen, "0", _place(subject, still[0], objective.span), numbers)
+    for finding in _untrained(subject):
         problems = True
-        names = subject.training.untrained
-        message = f"{_listed(names)} {'is' if len(names) == 1 else 'are'} in no objective and keep the initial values"
-        yield Finding(
-            NAME, Status.WARNING, message, f"{len(names)} parameters", "0", _place(subject, names[0]), {"parameters": len(names)}
-        )
+        yield finding
     if not problems:
         count = len({name for o in subject.training.objectives for name in o.parameters})
         if subject.engine is None:
@@ -52,11 +45,28 @@ def check_gradients(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _finding(subject: Subject, objective: Objective, names: list[str], text: str) -> Finding:
-    message = text.format(objective.name, _listed(names))
-    numbers = {"parameters": float(len(names)), "of": float(len(objective.parameters))}
-    seen = f"{len(names)} of {len(objective.parameters)} parameters"
-    return Finding(NAME, Status.FAILED, message, seen, "0", _place(subject, names[0], objective.span), numbers)
+def _untrained(subject: Subject) -> Iterator[Finding]:
+    """Parameters in no objective: because no loss depends on them, or because the block leaves them out."""
+    graphs = [subject.graph(objective) for objective in subject.training.objectives]
+    path = {name for graph in graphs for name in reached(graph, next(iter(graph.outputs.values())))}
+    frozen = [name for name in subject.training.untrained if name in path]
+    lost = [name for name in subject.training.untrained if name not in path]
+    if lost:
+        message = f"no path leads from a loss to {_listed(lost)}"
+        yield Finding(
+            NAME, Status.FAILED, message, f"{len(lost)} parameters", "0", _place(subject, lost[0]), {"parameters": len(lost)}
+        )
+    if frozen:
+        message = f"{_listed(frozen)} {'is' if len(frozen) == 1 else 'are'} in no objective: this keeps the initial values"
+        yield Finding(
+            NAME,
+            Status.WARNING,
+            message,
+            f"{len(frozen)} parameters",
+            "0",
+            _place(subject, frozen[0]),
+            {"parameters": len(frozen)},
+        )
 
 
 def _still(subject: Subject, objective: Objective) -> list[str]:

@@ -3,20 +3,21 @@ cannot know; much less, that the answer leaks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from dsl.doctor.finding import Finding, Status
-from dsl.doctor.known_losses import Chance, chance, each
+from dsl.doctor.known_losses import LOSSES, Chance, chance, each
 from dsl.doctor.record import Term
 from dsl.doctor.subject import Subject
 
 NAME = "initial-loss"
 
-NEAR = (0.7, 1.5)
-"""Between these multiples of chance all is well."""
+NEAR, FAR = 1.5, 3.0
+"""Up to these multiples of chance all is well, or the check warns; beyond, it fails. Below chance the same as fractions."""
 
-FAR = (0.4, 3.0)
-"""Outside of these the check fails. For squares, whose outliers are far out, the upper bounds are squared."""
+NUMBERS_NEAR, NUMBERS_FAR = 5.0, 20.0
+"""The same for losses of numbers, to which the spread of the network's own outputs adds."""
 
 
 def check_initial_loss(subject: Subject) -> Iterator[Finding]:
@@ -53,20 +54,15 @@ def _judged(subject: Subject, terms: list[Term]) -> Finding:
 
 
 def _verdict(name: str, seen: float, expected: float, at_chance: Chance, least: float) -> tuple[Status, str]:
-    squares = name == "mse"
-    low, high = (min(least, expected) if least > 0 else expected), expected
-    near = high * NEAR[1] ** (2 if squares else 1)
-    far = high * FAR[1] ** (2 if squares else 1)
-    if not seen < float("inf"):
+    numbers = LOSSES[name].kind == "numbers"
+    near, far = (NUMBERS_NEAR, NUMBERS_FAR) if numbers else (NEAR, FAR)
+    low = min(least, expected) if least > 0 else expected
+    if not seen < math.inf:
         return Status.FAILED, f"`{name}` is {seen} before the first step"
-    if expected <= 0 or low * NEAR[0] <= seen <= near:
+    if expected <= 0 or low / near <= seen <= expected * near:
         return Status.OK, f"`{name}` begins at chance"
-    if seen > high:
-        why = (
-            "the targets are far from 0, or outputs are large"
-            if at_chance.formula.startswith("the ")
-            else "outputs begin too large"
-        )
-        return (Status.FAILED if seen > far else Status.WARNING), f"`{name}` begins above chance: {why}"
-    status = Status.FAILED if seen < low * FAR[0] else Status.WARNING
+    if seen > expected:
+        why = "the targets are far from 0, or the outputs are large" if numbers else "the outputs are large"
+        return (Status.FAILED if seen > expected * far else Status.WARNING), f"`{name}` begins above chance: {why}"
+    status = Status.FAILED if seen < low / far else Status.WARNING
     return status, f"`{name}` begins below chance: does the network see the answer?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsl.doctor.finding import Finding, Status
-from dsl.doctor.known_losses import each, reaches_zero
+from dsl.doctor.known_losses import reaches_zero
 from dsl.doctor.subject import Subject
 from dsl.doctor.trial import Trial, attempt, with_adam
 
@@ -49,12 +49,8 @@ def _has_floor_zero(subject: Subject, trial: Trial) -> bool:
     """Whether the objective is one loss of the library, which a perfect network makes 0."""
     (objective,) = subject.training.objectives
     measured = subject.measure(trial.weights, trial.batch, training=True)
-    terms = measured.terms[objective.name]
-    if not terms or not all(reaches_zero(t.graph, t.given) for t in terms):
-        return False
-    last = [each(t.graph, t.given, t.value) for t in terms]
-    value = measured.values[objective.name]
-    return any(abs(value - part) <= 1e-3 * abs(value) + 1e-9 for part in (last[0], sum(last) / len(last)))
+    certain = all(reaches_zero(t.graph, t.given) for t in measured.terms[objective.name])
+    return certain and measured.is_sole(objective.name)
 
 
 def _learned(subject: Subject, trial: Trial, seen: str, numbers: dict[str, float]) -> Finding:
