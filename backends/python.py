@@ -110,6 +110,7 @@ class Body(Sizes):
         self._plan: Schedule = schedule(graph)
         self._pending = dict(self._plan.reads)
         self._bound: dict[str, Value | None] = {}
+        self._variables: dict[Value, str] = {}
         self._arguments = dict(arguments)
         self._loops: dict[str, str] = {}
         self._captured = dict(captured or {})
@@ -220,7 +221,7 @@ class Body(Sizes):
         write = self.dialect.scan if node.op == "scan" else self.dialect.while_loop
         write(self, node, operands)
         for value in values:
-            found = next((name for name, holder in self._bound.items() if holder == value), None)
+            found = self._variables.get(value)
             if found is None and self.is_read(value):
                 raise InternalError(f"{self.graph.definition}: `{node.op}` gives {self.hint(value)} no variable")
             if found is not None:
@@ -462,6 +463,7 @@ class Body(Sizes):
         if name not in self._bound:
             self.names.new(name)
         self._bound[name] = value
+        self._variables[value] = name
         return name
 
     def _is_free(self, name: str) -> bool:

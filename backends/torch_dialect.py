@@ -13,7 +13,7 @@ from backends.torch_layers import native_function
 from backends.torch_names import MODULE_ATTRIBUTES, child_text, is_plain, owned_text
 from backends.torch_rows import REPEATS, ROWS
 from backends.torch_tensors import DTYPES, placed, tensor
-from backends.torch_units import Segment, Unit, draws
+from backends.torch_units import Segment, Unit
 from backends.writer import (
     Expression,
     Line,
@@ -110,7 +110,7 @@ class TorchDialect:
         if isinstance(child, list):
             raise InternalError(f"{target.child} is repeated and applied at once")
         operands = self._tensors(body, node, operands)
-        stream = generator(target.graph)
+        stream = self._generator(target.graph)
         given = node.attributes.get("given")
         if isinstance(given, tuple):
             return self._with_given(body, node, child, operands, [str(name) for name in given])
@@ -128,7 +128,7 @@ class TorchDialect:
         count = len(operands) - len(given)
         inputs = sequence(_as_taken(child, [x if x.simple else body.named(node, i) for i, x in enumerate(operands[:count])]))
         pairs = [f"{quoted(name)}: {value}" for name, value in zip(given, operands[count:], strict=True)]
-        stream = generator(target.graph)
+        stream = self._generator(target.graph)
         streams = [f'{{"generator": {stream}}}'] if stream else []
         made = call("torch.func.functional_call", layer, f"{{{', '.join(pairs)}}}", inputs, *streams)
         if fits(Line(body.indent, " " * (len(body.hint(Value(node.id))) + 3), Expression(made.text))):
@@ -155,10 +155,14 @@ class TorchDialect:
         assert definition is not None
         if callee.backward is not None:  # an autograd.Function takes no keywords
             rest = [self.training(body)] if definition.needs_training else []
-            return call(f"{definition.name}.apply", *operands, *rest, *filter(None, [generator(callee)]))
+            return call(f"{definition.name}.apply", *operands, *rest, *filter(None, [self._generator(callee)]))
         given = {p: body.static(node.attributes[f"argument {p}"]) for p in definition.parameters}
         mode = {"training": self.training(body)} if definition.needs_training else {}
-        return call(definition.name, *operands, **given, **mode, generator=generator(callee))
+        return call(definition.name, *operands, **given, **mode, generator=self._generator(callee))
+
+    def _generator(self, callee: Graph) -> str | None:
+        """The argument for the stream of random numbers, where what is called draws any."""
+        return "generator" if self.unit.draws(callee) else None
 
     def repeat(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
         """A loop over the copies."""
@@ -174,7 +178,7 @@ class TorchDialect:
         body.statement(f"for {item} in {_part(child_text(target.child), segments, segment)}:")
         layer = _applied(item, segment.unit, target.graph)
         with body.block():
-            body.statement(f"{variable} = ", call(layer, variable, *rest, generator=generator(target.graph)), read=False)
+            body.statement(f"{variable} = ", call(layer, variable, *rest, generator=self._generator(target.graph)), read=False)
         for x in rest:
             body.consume(x)
         return Expression(variable)
@@ -214,11 +218,6 @@ def _as_taken(unit: Unit, operands: list[Expression]) -> list[Expression]:
     if unit.native is None or unit.native.name != "nn.LSTMCell":
         return operands
     return [operands[0], sequence(operands[1:])]
-
-
-def generator(graph: Graph) -> str | None:
-    """The argument for the stream of random numbers, where the graph draws any."""
-    return "generator" if draws(graph) else None
 
 
 def _updated_in_place(graph: Graph) -> frozenset[str]:

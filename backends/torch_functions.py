@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from backends.python import Body
 from backends.torch_dialect import TorchBody, TorchDialect
 from backends.torch_tensors import tensor
-from backends.torch_units import Plan, Unit, draws
+from backends.torch_units import Plan, Unit
 from backends.torch_varying import Varying
 from backends.writer import Expression, Line, Namespace, call, docstring, fits, rendered
 from dsl.diagnostics import InternalError
@@ -63,7 +63,7 @@ def finish(body: Body) -> None:
 def function(plan: Plan, numbers: Varying, names: Namespace) -> Written:
     (graph,) = plan.written()
     dialect = TorchDialect(plan.unit, "training")
-    scope = Namespace(("training", *(["generator"] if draws(graph) else [])), names)
+    scope = Namespace(("training", *(["generator"] if plan.unit.draws(plan.unit.graph) else [])), names)
     parameters = {name: scope.new(name) for name in numbers.values}
     arguments = {name: scope.new(name) for name in graph.inputs}
     body = TorchBody(graph, dialect, scope, arguments, placeholder=lambda name: parameters[name]).write(finish)
@@ -85,7 +85,7 @@ def autograd_function(unit: Unit, names: Namespace) -> Written:
     variables, forward = _body(graph, dialect, names, finish)
     gradients, back = _body(backward, dialect, names, None)
     types = {"training": "bool"} if dialect.mode_used else {}
-    types |= {"generator": "torch.Generator | None"} if draws(graph) else {}
+    types |= {"generator": "torch.Generator | None"} if unit.draws(graph) else {}
     further = [f"{name}: {type_}" for name, type_ in types.items()]
     _return_gradients(back, graph, len(further))
     text = rendered(back.lines)

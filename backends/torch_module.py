@@ -17,7 +17,7 @@ from backends.torch_layers import REQUIRED, Setting
 from backends.torch_names import child_text, is_plain, method_name, owned_text
 from backends.torch_recurrent import write_fused
 from backends.torch_tensors import DTYPES
-from backends.torch_units import Construction, Definition, Owned, Plan, Unit, draws, plan_of
+from backends.torch_units import Construction, Definition, Owned, Plan, Unit, plan_of
 from backends.torch_varying import Varying, varying
 from backends.writer import (
     Expression,
@@ -82,7 +82,7 @@ def _assembled(unit: Unit, definition: Definition, lines: tuple[Line, ...], numb
     variables = [line.prefix for line in lines[: len(unit.graph.inputs)]]
     given = [f"{v}: Tensor" for v in variables] + [f"{p}: {kinds[p]}" for p in definition.parameters]
     given += ["training: bool"] if definition.needs_training else []
-    given += ["generator: torch.Generator | None"] if draws(unit.graph) else []
+    given += ["generator: torch.Generator | None"] if unit.draws(unit.graph) else []
     return (*signature(0, definition.name, given, returned(unit.graph)), *lines[len(unit.graph.inputs) :])
 
 
@@ -110,8 +110,8 @@ class _ClassWriter:
     def write(self) -> Written:
         methods: list[str] = []
         texts: dict[str, list[Line]] = {}
-        for graph in self.plan.written():
-            lines = self._method(graph)
+        for own, graph in zip(self.plan.graphs, self.plan.written(), strict=True):
+            lines = self._method(graph, self.unit.draws(own))
             same = next((name for name, known in texts.items() if _alike(name, known, graph, lines)), None)
             name = same or self._free_method(graph, texts)
             texts.setdefault(name, lines)
@@ -135,8 +135,8 @@ class _ClassWriter:
             count += 1
         return name
 
-    def _method(self, graph: Graph) -> list[Line]:
-        scope = Namespace(("self", "training", *(["generator"] if draws(graph) else [])), self.names)
+    def _method(self, graph: Graph, draws: bool) -> list[Line]:
+        scope = Namespace(("self", "training", *(["generator"] if draws else [])), self.names)
         arguments = {name: scope.new(name) for name in graph.inputs}
         body = TorchBody(graph, self.dialect, scope, arguments, indent=2, placeholder="self.{}".format)
         if self.unit is self.root:
@@ -147,7 +147,7 @@ class _ClassWriter:
             body.write(finish)
         self.kept |= body.placeholders
         given = ["self", *(f"{v}: Tensor" for v in arguments.values())]
-        given += ["generator: torch.Generator | None = None"] if draws(graph) else []
+        given += ["generator: torch.Generator | None = None"] if draws else []
         return [*signature(1, method_name(graph.entry), given, returned(graph)), *body.lines]
 
     # --- the constructor ---

@@ -7,7 +7,7 @@ of them. Where the text still differs (a stride of 1 lets an emitter leave it ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -50,6 +50,7 @@ class Unit:
     functions: dict[int, Unit] = field(default_factory=dict)
     native: Native | None = None
     fused: bool = False
+    drawing: Set[int] = frozenset()
     height: int = 0
     definition: Definition | None = None
     arguments: dict[str, float] = field(default_factory=dict)
@@ -61,6 +62,10 @@ class Unit:
     @property
     def is_function(self) -> bool:
         return self.graph.kind == "fn"
+
+    def draws(self, graph: Graph) -> bool:
+        """Whether a graph of this unit, or one that it calls, takes a generator."""
+        return id(graph) in self.drawing
 
     def child_units(self) -> Iterator[Unit]:
         for child in self.children.values():
@@ -91,6 +96,7 @@ class Tree:
         self._known: dict[tuple[int, ...], Unit] = {}
         callees = {id(graph): graph for root in roots for graph in root.callees()}.values()
         blocks = [n.target.graph for graph in callees for n in graph.calls() if n.op == "grad" and n.target is not None]
+        self._drawing = _drawing(callees)
         self._under_grad = {id(graph) for block in blocks for graph in block.callees()}
         self.root = self.unit(tuple(dict.fromkeys(roots)))
 
@@ -99,7 +105,8 @@ class Tree:
         key = tuple(map(id, graphs))
         if key not in self._known:
             once = any(map(self._spelled_out, graphs))
-            unit = Unit(graphs, native=None if once else _common_native(graphs), fused=not once and all(map(is_fused, graphs)))
+            native = None if once else _common_native(graphs)
+            unit = Unit(graphs, native=native, fused=not once and all(map(is_fused, graphs)), drawing=self._drawing)
             self._known[key] = unit
             if unit.native is None:
                 self._explore(unit)
@@ -152,9 +159,14 @@ DRAWS = frozenset({"randn", "rand", "bernoulli", "categorical"})
 """What draws from a generator; dropout has none in PyTorch, and follows `torch.manual_seed`."""
 
 
-def draws(graph: Graph) -> bool:
-    """Whether the graph, or what it calls, takes a generator."""
-    return any(node.op in DRAWS for callee in graph.callees() for node in callee)
+def _drawing(callees: Iterable[Graph]) -> set[int]:
+    """The graphs, by identity, that draw or call one that does; callees come before callers."""
+    found: set[int] = set()
+    for graph in callees:
+        below = [node.target.graph for node in graph.calls() if node.target is not None] + [graph.backward or graph]
+        if any(node.op in DRAWS for node in graph) or any(id(callee) in found for callee in below):
+            found.add(id(graph))
+    return found
 
 
 def every_node(graph: Graph) -> Iterator[Node]:
