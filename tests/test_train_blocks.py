@@ -50,6 +50,7 @@ def test_over_takes_layers_members_and_patterns() -> None:
         "net.head": ("net.head.weight", "net.head.bias"),
         "net.head.weight": ("net.head.weight",),
         'net."**.bias"': ("net.body.bias", "net.head.bias"),
+        'net.head."**.bias"': ("net.head.bias",),  # two stars stand for no part, too
         '"*.head.*"': ("net.head.weight", "net.head.bias"),
     }.items():
         found = training(f"layer net = Net()\n minimize mse(net(x), y) over {over} using sgd(0.1)")
@@ -85,6 +86,13 @@ def test_a_rule_is_a_function_of_the_language() -> None:
         rule.update, {"p": one, "g": one, "m": 0 * one, "v": 0 * one, "step": np.asarray(1.0), "lr": np.asarray(0.1)}
     )
     np.testing.assert_allclose(next(iter(new.values())), 0.9, rtol=2e-6)  # lr in size; the betas are f32
+
+
+def test_state_that_the_settings_leave_unused_is_dropped() -> None:
+    for written, state in {"sgd(0.1)": (), "sgd(0.1, momentum=0.9)": ("m",), "rmsprop(0.1)": ("v",)}.items():
+        rule = only(training(f"layer net = Net()\n minimize mse(net(x), y) using {written}")).rules[0]
+        assert rule.state == state
+        assert list(rule.update.inputs) == ["p", "g", *state, "step", "lr"]
 
 
 def test_a_rule_of_the_spec_is_no_different() -> None:

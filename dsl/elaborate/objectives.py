@@ -25,6 +25,8 @@ from dsl.types import TensorType
 
 PLATEAU = "reduce_on_plateau"
 
+_GLOB = {"**.": r"(?:.*\.)?", "**": ".*", "*": "[^.]*"}
+
 
 @dataclass(frozen=True, slots=True)
 class Minimized:
@@ -48,9 +50,9 @@ class Chosen:
     span: Span
 
     def matches(self, path: str) -> bool:
-        """Whether the parameter at `path` is meant. `*` stands for anything within one part of a name, `**` for any parts."""
+        """Whether the parameter at `path` is meant. `*` stands for anything within a part of a name, `**` for any number of parts."""
         wanted = self.prefix + self.pattern
-        parts = [{"**": ".*", "*": "[^.]*"}.get(p, re.escape(p)) for p in re.split(r"(\*\*|\*)", wanted)]
+        parts = [_GLOB.get(p, re.escape(p)) for p in re.split(r"(\*\*\.|\*\*|\*)", wanted)]
         return re.fullmatch("".join(parts), path) is not None
 
 
@@ -197,9 +199,9 @@ class Objectives:
                 "DL0535", f"`{definition.name}` is no optimiser: it is `{function_signature(definition)}`", call.function.span,
                 help="an optimiser is `fn rule(p, g, STATE, step, lr = ..., SETTINGS)`, and returns the new p and the new state",
             )  # fmt: skip
-        state = tuple(names[2 : names.index("step")])
+        declared = tuple(names[2 : names.index("step")])
         settings, rate, plateau = self._settings(frame, function, call, names[names.index("lr") :])
-        update = self._update(frame, function, state, settings, written.span)
+        update, state = _without_idle(self._update(frame, function, declared, settings, written.span), declared)
         library = function.unit.library
         plain = {n: plain_static(v) for n, v in settings.items()}
         return Rule(definition.name, library, plain, state, update, rate, (), plateau, written.span)
@@ -433,6 +435,23 @@ class Objectives:
                     name += "_"
                 shared[Value(node.id)] = name
         return shared
+
+
+def _without_idle(update: Graph, state: Sequence[str]) -> tuple[Graph, tuple[str, ...]]:
+    """A rule without the state that its settings leave unused (the momentum of a descent that has none), and the state that is left."""
+    results = dict(zip(state, list(update.outputs.items())[1:], strict=True))
+    idle: list[str] = []
+    for name, (_, value) in results.items():
+        read = any(update.inputs[name] in node.inputs for node in update)
+        if value == update.inputs[name] and not read:
+            idle.append(name)
+    if not idle:
+        return update, tuple(state)
+    result = update.copy()
+    for name in idle:
+        del result.outputs[results[name][0]]
+        result.remove([result.node(result.inputs.pop(name))])
+    return result, tuple(name for name in state if name not in idle)
 
 
 def _no_gradient(op: str, span: Span, asked: Span) -> Diagnostic:
