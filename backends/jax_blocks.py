@@ -14,6 +14,7 @@ from typing import TypeAlias, cast
 from backends.jax_calls import Inside
 from backends.jax_repeats import Repeats
 from backends.jax_spelling import array
+from backends.jax_tuples import grouped, packed, return_values, unpack, unpack_groups
 from backends.python import Body
 from backends.writer import Expression, Line, Namespace, call, fits, method, sequence
 from dsl.ir import Graph, Node, Value
@@ -29,7 +30,7 @@ MOST_PLACES = 8
 """Numbers of arguments that are listed."""
 
 
-Form: TypeAlias = "Callable[[list[Expression]], str]"
+Form: TypeAlias = "Callable[[list[Expression]], list[list[Expression]]]"
 
 
 class Blocks(Repeats):
@@ -46,18 +47,18 @@ class Blocks(Repeats):
         carry = self._received(inner, names, "carry", inputs[counted : counted + carries], [])
         taken = self._received(inner, names, "xs", inputs[:counted] + inputs[counted + carries :], keys)
         step = body.let_name("step")
-        self._define(body, inner, step, [carry, taken], lambda xs: _parts(xs, carries))
+        self._define(body, inner, step, [carry, taken], lambda xs: [xs[:carries], xs[carries:]])
         count = dim(node.attributes["count"], "count")
         over = [call("jnp.arange", body.dim(count))] if counted else []
         over += [_in_front(x, axis) for x, axis in zip(self._arrays(body, node, carries, own), axes, strict=True)]
         length = None if over else body.dim(count)
         over += [Expression(self._if_key(node, f"random.split({self.key(node)}, {body.dim(count)})"))] if keys else []
-        first = grouped(self._initial(body, node, 0, inputs[counted : counted + carries]))
+        first = packed(body, "carry", self._initial(body, node, 0, inputs[counted : counted + carries]))
         reverse = "True" if node.attributes["reverse"] else None
-        scanned = call("lax.scan", step, first, grouped(over), length=length, reverse=reverse)
+        scanned = call("lax.scan", step, first, packed(body, "xs", over), length=length, reverse=reverse)
         self._consume(body, node)
         found = self._results(body, node)
-        body.statement(f"{_targets(found[:carries])}, {_targets(found[carries:])} = ", scanned)
+        unpack_groups(body, {"carry": found[:carries], "stacks": found[carries:]}, scanned)
         for variable, axis in zip(found[carries:], int_tuple(node.attributes, "emit_axes"), strict=True):
             if variable != "_" and axis:
                 body.statement(f"{variable} = ", _from_front(Expression(variable), axis))
@@ -69,17 +70,17 @@ class Blocks(Repeats):
         count, carry = names.new("count"), names.new("carry")
         key, keys = (names.new("step_key"), names.new("step_keys")) if self._draws(node) else ("", "")
         inner = self._inside(body, node, names, variables, captured, Inside(self.within.owner, key, keys))
-        inner.statement(f"{', '.join(['_', count, *_read(inner, list(variables))])} = {carry}")
+        unpack(inner, ["_", count, *_read(inner, list(variables))], Expression(carry))
         if key:
             inner.statement(f"{key} = ", Expression(self._if_key(node, f"random.fold_in({self.key(node)}, {count})")))
         step = body.let_name("step")
-        self._define(body, inner, step, [carry], lambda xs: _next(xs, count))
+        self._define(body, inner, step, [carry], lambda xs: [[xs[0]], [Expression(f"{count} + 1")], *([x] for x in xs[1:])])
         limit = body.dim(dim(node.attributes["limit"], "limit"))
         going = f"lambda {carry}: {carry}[0] & ({carry}[1] < {limit})"
         (start,), first = self._arrays(body, node, 0, 1), self._initial(body, node, 1, list(variables))
-        looped = call("lax.while_loop", going, step, sequence([start, "0", *first]))
+        looped = call("lax.while_loop", going, step, packed(body, "carry", [start, Expression("0"), *first]))
         self._consume(body, node)
-        body.statement(f"{', '.join(['_', '_', *self._results(body, node)])} = ", looped)
+        unpack(body, ["_", "_", *self._results(body, node)], looped)
 
     def gradient(self, body: Body, node: Node, operands: list[Expression]) -> Expression:
         block, wrt = block_of(node), integer(node, "wrt")
@@ -90,7 +91,7 @@ class Blocks(Repeats):
         key, keys = (self.key(node).text, names.new("keys")) if self._draws(node) else ("", "")
         inner = self._inside(body, node, names, variables, captured, Inside(self.within.owner, key, keys))
         function = body.let_name(f"{next(iter(block.outputs))}_of")
-        self._define(body, inner, function, list(variables.values()), lambda xs: xs[0].text)
+        self._define(body, inner, function, list(variables.values()), lambda xs: [xs])
         places = sequence(map(str, range(wrt))) if wrt <= MOST_PLACES else call("tuple", call("range", str(wrt)))
         gradient = call("jax.grad", function, argnums=places if wrt > 1 else None)
         given = self._arrays(body, node, 0, wrt)
@@ -139,7 +140,7 @@ class Blocks(Repeats):
         if not inputs and not more:
             return names.new(wanted) if wanted == "carry" else "_"
         argument = names.new(wanted)
-        inner.statement(f"{', '.join([*_read(inner, inputs), *more])} = {argument}")
+        unpack(inner, [*_read(inner, inputs), *more], Expression(argument))
         return argument
 
     def _define(self, body: Body, inner: Body, name: str, arguments: list[str], form: Form) -> None:
@@ -201,20 +202,6 @@ def integer(node: Node, name: str) -> int:
     return value
 
 
-def grouped(items: Sequence[Expression]) -> Expression:
-    """One value as it is, several as a tuple, none as None."""
-    if len(items) == 1:
-        return items[0]
-    return sequence(items) if items else Expression("None")
-
-
-def _targets(names: list[str]) -> str:
-    """What a result is assigned to, in the form of `grouped`."""
-    if len(names) == 1:
-        return names[0]
-    return f"({', '.join(names)})" if any(name != "_" for name in names) else "_"
-
-
 def _read(inner: Body, inputs: Sequence[str]) -> list[str]:
     """The variables of inputs, `_` where nothing reads them."""
     return [inner.argument(name) if inner.is_read(inner.graph.inputs[name]) else "_" for name in inputs]
@@ -230,25 +217,17 @@ def _from_front(x: Expression, axis: int) -> Expression:
     return method(x, "swapaxes", "0", "1") if axis == 1 else call("jnp.moveaxis", x, "0", str(axis))
 
 
-def _parts(results: list[Expression], carries: int) -> str:
-    """What a step of `lax.scan` returns."""
-    return f"{grouped(results[:carries])}, {grouped(results[carries:])}"
-
-
-def _next(results: list[Expression], count: str) -> str:
-    """What a step of `lax.while_loop` returns."""
-    going, *carries = results
-    return ", ".join([going.text, f"{count} + 1", *(x.text for x in carries)])
-
-
 def _return(body: Body, form: Form) -> None:
-    """The return of a function; results become variables where it would be too long."""
+    """The return of a function: its results in groups, as variables where that would be too long."""
     graph = body.graph
     results = [array(body, body.results[name], graph.type(value)) for name, value in graph.outputs.items()]
-    line = Line(body.indent, f"return {form(results)}")
-    if not fits(line):
+    if not fits(Line(body.indent, f"return {', '.join(grouped(part).text for part in form(results))}")):
         for i, (name, value) in enumerate(graph.outputs.items()):
             if not results[i].simple:
                 results[i] = body.assign(value, results[i], name)
-        line = Line(body.indent, f"return {form(results)}")
-    body.lines.append(line)
+    parts = form(results)
+    if fits(Line(body.indent, f"return {', '.join(grouped(part).text for part in parts)}")):
+        return_values(body, [grouped(part) for part in parts])
+        return
+    names = ("carry", "stacks") if len(parts) == 2 else [""] * len(parts)
+    return_values(body, [packed(body, name, part) for name, part in zip(names, parts, strict=True)])

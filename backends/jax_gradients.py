@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.jax_calls import File
 from backends.jax_module import ModuleBody, ModuleFunction
 from backends.jax_spelling import array
+from backends.jax_tuples import grouped, return_values
 from backends.python import Body
 from backends.writer import Expression, Line, Namespace, call, fits, rendered, sequence
 from dsl.diagnostics import InternalError
@@ -25,11 +27,9 @@ class Backward:
     def around(self, names: tuple[str, str, str], arguments: tuple[str, ...], body: str) -> str:
         """The function with those arguments and statements, and its gradient, under three names."""
         name, forward, backward = names
-        kept = sequence(self.saved) if len(self.saved) != 1 else Expression(self.saved[0])
-        again = Line(1, "return ", sequence([call(name, *arguments), kept if self.saved else "None"]))
         parts = [
             _function(name, arguments, body),
-            _function(forward, arguments, rendered([_without_brackets(again)])),
+            _function(forward, arguments, rendered(self._forward(call(name, *arguments), arguments))),
             _function(backward, self.arguments, self.body),
         ]
         registered = rendered([Line(0, "", call(f"{name}.defvjp", forward, backward))])
@@ -38,6 +38,19 @@ class Backward:
         place = f"({arguments.index('training')},)"
         wrapped = rendered([Line(0, f"{name} = ", call("jax.custom_vjp", name, nondiff_argnums=place))])
         return "\n\n".join([*parts, wrapped + registered])
+
+    def _forward(self, result: Expression, arguments: tuple[str, ...]) -> list[Line]:
+        """The statements of the function that also gives what the gradient needs."""
+        saved = grouped([Expression(name) for name in self.saved])
+        line = Line(1, f"return {result}, {saved}")
+        if fits(line):
+            return [line]
+        variable = Namespace(arguments).new("result")
+        lines, line = [Line(1, f"{variable} = ", result)], Line(1, f"return {variable}, {saved}")
+        if fits(line):
+            return [*lines, line]
+        kept = [Line(2, f"{name},") for name in self.saved]
+        return [*lines, Line(1, f"return {variable}, ("), *kept, Line(1, ")")]
 
 
 def write_backward(file: File, graph: Graph, arguments: tuple[str, ...]) -> Backward:
@@ -55,38 +68,36 @@ def write_backward(file: File, graph: Graph, arguments: tuple[str, ...]) -> Back
     body.write(lambda found: _return(found, graph, arguments))
     text = rendered(body.lines)
     saved = tuple(name for name in arguments if name != "training" and re.search(rf"\b{name}\b", text))
-    first = []
+    first: list[Line] = []
     taken, gradients = saved[0] if saved else "_", own[0]
     if len(saved) > 1:
         taken = scope.new("saved")
-        first.append(Line(1, f"{', '.join(saved)} = {taken}"))
+        first += _taken_apart(saved, taken)
     if count > 1:
         gradients = scope.new("gradients")
-        first.append(Line(1, f"{', '.join(own)} = {gradients}"))
+        first += _taken_apart(own, gradients)
     mode = ["training"] if "training" in arguments else []
     return Backward(saved, (*mode, taken, gradients), rendered(first) + text)
+
+
+def _taken_apart(names: Sequence[str], source: str) -> list[Line]:
+    """`a, b = source`."""
+    line = Line(1, f"{', '.join(names)} = {source}")
+    return [line] if fits(line) else [Line(1, "("), *(Line(2, f"{name},") for name in names), Line(1, f") = {source}")]
 
 
 def _return(body: Body, graph: Graph, arguments: tuple[str, ...]) -> None:
     """A gradient for each argument but the mode, None for integers and keys."""
     for _ in range(2):
         found = [array(body, body.results[name], body.graph.type(value)) for name, value in body.graph.outputs.items()]
-        given = [found.pop(0).text if graph.type(v).dtype.is_float else "None" for v in graph.inputs.values()]
-        given += ["None"] * ("key" in arguments)
-        line = Line(body.indent, f"return {sequence(given)}" if len(given) == 1 else f"return {', '.join(given)}")
-        if fits(line):
+        given = [found.pop(0) if graph.type(v).dtype.is_float else Expression("None") for v in graph.inputs.values()]
+        given += [Expression("None")] * ("key" in arguments)
+        if fits(Line(body.indent, f"return {', '.join(map(str, given))}")):
             break
         for name, value in body.graph.outputs.items():
             body.results[name] = body.assign(value, body.results[name], name)
-    body.lines.append(line)
+    return_values(body, given if len(given) > 1 else [sequence(given)])
 
 
 def _function(name: str, arguments: tuple[str, ...], body: str) -> str:
     return rendered([Line(0, "def ", call(name, *arguments), ":")]) + body
-
-
-def _without_brackets(line: Line) -> Line:
-    """`return a, b` for `return (a, b)`, where that fits."""
-    assert line.expression is not None
-    bare = Line(line.indent, line.prefix, Expression(line.expression.text[1:-1]))
-    return bare if fits(bare) else line

@@ -58,7 +58,28 @@ def test_blocks_compute_what_the_reference_does(name: str) -> None:
 def test_blocks_are_formatted(tmp_path: Path) -> None:
     for name, spec in SPECS.items():
         (tmp_path / f"{name}.py").write_text(text_of(compiled(spec)))
+    (tmp_path / "long.py").write_text(text_of(compiled(many_carries())))
     assert_clean(tmp_path)
+
+
+def many_carries() -> str:
+    """Loops whose tuples do not fit on a line, and a function whose calls do not."""
+    carries, emits = [f"carry_with_a_name_{i}" for i in range(9)], [f"emitted_value_{i}" for i in range(7)]
+    body = "\n".join(f"{c} = {c} * 2 + tanh(x_t)" for c in carries)
+    return f"""
+fn product(first_of_two_arguments: float[B], second_of_two_arguments: float[B]) = first_of_two_arguments * second_of_two_arguments
+  backward(gradient) = gradient * second_of_two_arguments, gradient * first_of_two_arguments
+model Net()(x: float[B, T], y: float[B]) {{
+  scan x_t in x over T carry {", ".join(f"{c} = y" for c in carries)} {{
+    {body}
+    {chr(10).join(f"emit {e} = {c} + 1" for e, c in zip(emits, carries, strict=False))}
+  }}
+  while sum({carries[0]}) < 1 carry {", ".join(f"{c} = {c}" for c in carries)} limit 3 {{
+    {body.replace("x_t", "y")}
+  }}
+  return {", ".join(carries)}, {", ".join(emits)}, product(y, y)
+}}
+"""
 
 
 @pytest.mark.parametrize("name", ["lstm", "looped_layers"])
