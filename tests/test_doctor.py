@@ -35,7 +35,7 @@ PLANTED = [
     ("vanishing", "scale", "failed", "the gradients vanish backward"),
     ("exploding", "scale", "failed", "the outputs grow with depth"),
     ("cut_off", "gradients", "failed", "no path leads from a loss to `net.fc.weight`, `net.fc.bias`"),
-    ("lost_layer", "gradients", "failed", "no path leads from a loss to `body.weight`"),
+    ("lost_layer", "gradients", "warning", "`body.weight`, `body.bias` are in no objective"),
     ("all_zero", "gradients", "failed", "the gradient of `loss` is 0 in every element of `net.fc.weight`"),
     ("untrained", "gradients", "warning", "`body.weight`, `body.bias` are in no objective"),
     ("slow", "overfit", "failed", "plain adam at 0.003 does: look at its learning rate"),

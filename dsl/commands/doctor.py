@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsl.commands.options import json_option, settings_of, spec_argument
+from dsl.commands.options import dimension_sizes, json_option, settings_of, spec_argument
 from dsl.commands.terminal import print_json, report
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean, printable
 from dsl.source import NOWHERE
@@ -73,22 +73,12 @@ def doctor_command(
     training, warnings = compile_training(spec, settings, name=name)
     if not as_json:
         report(warnings)
-    found = examine(training, data=data, sizes=_sizes(sizes), batch=batch, seed=seed, checks=checks)
+    found = examine(training, data=data, sizes=dimension_sizes(sizes), batch=batch, seed=seed, checks=checks)
     if as_json:
         print_json(_as_json(found))
     else:
         _print(found, layers=layers)
     return 0 if found.ok else 1
-
-
-def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip().isidentifier() or not value.strip().isdecimal() or int(value) < 1:
-            raise click.BadParameter(f"`{text}` is not DIM=N", param_hint="--size")
-        found[name.strip()] = int(value)
-    return found
 
 
 def _print(found: Report, *, layers: bool) -> None:

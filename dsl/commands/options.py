@@ -88,3 +88,16 @@ def settings_of(_context: click.Context, _parameter: click.Parameter, texts: tup
             raise click.BadParameter(f"`{name}` is set twice")
         found[name] = value.strip()
     return found
+
+
+def dimension_sizes(texts: tuple[str, ...]) -> dict[str, int]:
+    """The sizes of symbolic dimensions that were given as DIM=N."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip().isidentifier() or not value.strip().isdecimal() or int(value) < 1:
+            raise click.BadParameter(f"`{text}` is not DIM=N", param_hint="--size")
+        if name.strip() in found:
+            raise click.BadParameter(f"`{name.strip()}` is given twice", param_hint="--size")
+        found[name.strip()] = int(value)
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from dsl.commands.options import FLOATS, device_option, json_option, settings_of, spec_argument
+from dsl.commands.options import FLOATS, device_option, dimension_sizes, json_option, settings_of, spec_argument
 from dsl.commands.progress import reporter, shown
 from dsl.commands.terminal import report
 from dsl.ir import Program
@@ -110,7 +110,7 @@ def train_command(
         return weights_of(program, weights, seed)
 
     training = compiled({})
-    opened = open_batches(training, data, _sizes(sizes), validation)
+    opened = open_batches(training, data, dimension_sizes(sizes), validation)
     training, count = steps_of(compiled, training, Length(steps, epochs), opened[0].batch_count(batch))
     place = Path(out) if out is not None else Path("runs") / training.name
     job = prepare(
@@ -137,15 +137,3 @@ def train_command(
         click.echo(f"interrupted in step {outcome.step} of {count}; `--resume` goes on", err=True)
         return INTERRUPTED
     return 0
-
-
-def _sizes(texts: tuple[str, ...]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip().isidentifier() or not value.strip().isdecimal() or int(value) < 1:
-            raise click.BadParameter(f"`{text}` is not DIM=N", param_hint="--size")
-        if name.strip() in found:
-            raise click.BadParameter(f"`{name.strip()}` is given twice", param_hint="--size")
-        found[name.strip()] = int(value)
-    return found

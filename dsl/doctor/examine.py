@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from dsl.diagnostics import Diagnostic, SpecError
 from dsl.doctor import engine
 from dsl.doctor.checks import baseline, batch, gradients, initial_loss, inputs, overfit, scale, units
 from dsl.doctor.finding import Finding, Report
@@ -36,7 +37,10 @@ def examine(
     checks: Sequence[str] = (),
 ) -> Report:
     """Look at a training before it begins. `data` is as for `dslc train`, else rows are made up; `checks` are names of `CHECKS`, all by
-    default."""
+    default. SpecError where data does not fit the block."""
+    if not training.inputs:
+        message = f"`{training.name}` has no inputs, so there is no batch to look at"
+        raise SpecError(Diagnostic("DL0839", message, help="inputs stand in the second brackets: `train T()(x: float[B, 4])`"))
     sample = take_sample(training, data, sizes or {}, batch, seed)
     subject = Subject(training, sample, seed, engine.installed())
     findings = tuple(finding for name in checks or CHECKS for finding in CHECKS[name](subject))

@@ -43,7 +43,8 @@ Slope = Callable[[Node, list[np.ndarray], Mapping[str, int], str, "Recorder"], t
 
 
 class Recorder(Interpreter):
-    """`layers` has what each layer that owns parameters gave, by its path, once a call; `terms` the losses, outermost ones only."""
+    """`layers` has what each layer that owns parameters gave, by its path, once a call; `places` where the user applies each; `terms` the
+    losses, outermost ones only."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Recorder(Interpreter):
     ) -> None:
         super().__init__(state, training=training, seed=seed)
         self.layers: dict[str, list[np.ndarray]] = {}
+        self.places: dict[str, Span] = {}
         self.terms: list[Term] = []
         self._see = see
         self._slope = slope
@@ -67,6 +69,8 @@ class Recorder(Interpreter):
 
     def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
         before, self._layer = self._layer, prefix.removesuffix(".")
+        if graph.kind != "fn":
+            self.places.setdefault(self._layer, self._place())
         is_term = graph.library and graph.kind == "fn" and graph.definition in LOSSES and not self._in_loss and not self.tapes
         self._in_loss = self._in_loss or is_term
         outputs = super().run(graph, inputs, prefix)

@@ -11,12 +11,13 @@ import numpy as np
 from backends.base import Arrays, Gradients
 from dsl.doctor.engine import Engine
 from dsl.doctor.known_losses import Given, each
-from dsl.doctor.record import Recorder, See, Seen, Term
+from dsl.doctor.record import Recorder, See, Seen, Term, users_place
 from dsl.doctor.samples import Sample
 from dsl.doctor.trial import Trial, attempt
 from dsl.initial_values import initial_weights
 from dsl.ir import Graph
 from dsl.passes.drop_dropout import drop_dropout
+from dsl.source import NOWHERE, Span
 from dsl.trainer.prepare import with_followers
 from dsl.training import Objective, Training
 from dsl.verification.inputs import unconstant
@@ -29,6 +30,7 @@ class Measured:
         self.values: dict[str, float] = {}
         self.terms: dict[str, list[Term]] = {}
         self.layers: dict[str, list[np.ndarray]] = {}
+        self.places: dict[str, Span] = {}
         self.units: list[Seen] = []
 
     def is_sole(self, objective: str) -> bool:
@@ -81,6 +83,7 @@ class Subject:
             outputs = recorder.run(graph, self.inputs(recorder, graph, batch))
             found.values |= {name: float(np.mean(value)) for name, value in outputs.items()}
             found.terms[objective.name] = recorder.terms
+            found.places = {**recorder.places, **found.places}
             for layer, results in recorder.layers.items():
                 found.layers.setdefault(layer, []).extend(results)
         return found
@@ -94,6 +97,15 @@ class Subject:
         """The mean of a loss function of the library."""
         (value, *_) = self.recorder({}, training=True).run(graph, given).values()
         return each(graph, given, value)
+
+    def place(self, path: str, otherwise: Span = NOWHERE) -> Span:
+        """Where the user wrote a parameter, or applies the layer of that path or the next around it."""
+        parameter = self.training.program.parameters().get(path)
+        if parameter is not None and users_place([parameter.span]) is not NOWHERE:
+            return parameter.span
+        parts = path.split(".")
+        around = (self.start.places.get(".".join(parts[:i]), NOWHERE) for i in range(len(parts), 0, -1))
+        return next((span for span in around if span is not NOWHERE), otherwise)
 
     # --- gradients ---
 
@@ -126,5 +138,7 @@ _UNITS = ("relu", "tanh", "sigmoid")
 
 
 def _keep_units(found: Measured, seen: Seen) -> None:
-    if seen.node.op in _UNITS:
+    """Keep what an activation gave, of a layer and not inside a loss."""
+    in_loss = any(span.source.name == "dsl/lib/loss.dl" for span in seen.node.spans)
+    if seen.node.op in _UNITS and seen.node.type.rank > 1 and not in_loss:
         found.units.append(seen)

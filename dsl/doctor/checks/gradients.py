@@ -23,10 +23,9 @@ def check_gradients(subject: Subject) -> Iterator[Finding]:
         still = _still(subject, objective)
         if still:
             problems = True
+            vectors = all(subject.training.program.parameters()[name].type.rank < 2 for name in still)
             message = f"the gradient of `{objective.name}` is 0 in every element of {_listed(still)}"
-            numbers = {"parameters": float(len(still)), "of": float(len(objective.parameters))}
-            seen = f"{len(still)} of {len(objective.parameters)} parameters"
-            yield Finding(NAME, Status.FAILED, message, seen, "0", _place(subject, still[0], objective.span), numbers)
+            yield _finding(subject, Status.WARNING if vectors else Status.FAILED, message, still, objective.span)
     for finding in _untrained(subject):
         problems = True
         yield finding
@@ -46,27 +45,24 @@ def check_gradients(subject: Subject) -> Iterator[Finding]:
 
 
 def _untrained(subject: Subject) -> Iterator[Finding]:
-    """Parameters in no objective: because no loss depends on them, or because the block leaves them out."""
+    """Parameters in no objective: parts that no gradient reaches of a layer that is trained, or whole layers, which may be meant."""
     graphs = [subject.graph(objective) for objective in subject.training.objectives]
     path = {name for graph in graphs for name in reached(graph, next(iter(graph.outputs.values())))}
-    frozen = [name for name in subject.training.untrained if name in path]
-    lost = [name for name in subject.training.untrained if name not in path]
+    trained = {name.split(".")[0] for objective in subject.training.objectives for name in objective.parameters}
+    lost = [name for name in subject.training.untrained if name not in path and name.split(".")[0] in trained]
+    frozen = [name for name in subject.training.untrained if name not in lost]
     if lost:
-        message = f"no path leads from a loss to {_listed(lost)}"
-        yield Finding(
-            NAME, Status.FAILED, message, f"{len(lost)} parameters", "0", _place(subject, lost[0]), {"parameters": len(lost)}
-        )
+        yield _finding(subject, Status.FAILED, f"no path leads from a loss to {_listed(lost)}", lost)
     if frozen:
-        message = f"{_listed(frozen)} {'is' if len(frozen) == 1 else 'are'} in no objective: this keeps the initial values"
-        yield Finding(
-            NAME,
-            Status.WARNING,
-            message,
-            f"{len(frozen)} parameters",
-            "0",
-            _place(subject, frozen[0]),
-            {"parameters": len(frozen)},
-        )
+        what = "is in no objective and keeps" if len(frozen) == 1 else "are in no objective and keep"
+        yield _finding(subject, Status.WARNING, f"{_listed(frozen)} {what} the initial values", frozen)
+
+
+def _finding(subject: Subject, status: Status, message: str, names: list[str], otherwise: Span = NOWHERE) -> Finding:
+    every = sum(p.trained for p in subject.training.program.parameters().values())
+    seen = f"{len(names)} of {every} parameters"
+    numbers = {"parameters": float(len(names)), "of": float(every)}
+    return Finding(NAME, status, message, seen, "0", subject.place(names[0], otherwise), numbers)
 
 
 def _still(subject: Subject, objective: Objective) -> list[str]:
@@ -87,9 +83,3 @@ def _still(subject: Subject, objective: Objective) -> list[str]:
 def _listed(names: list[str] | tuple[str, ...]) -> str:
     shown = ", ".join(f"`{name}`" for name in names[:MOST_NAMED])
     return shown + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
-
-
-def _place(subject: Subject, name: str, otherwise: Span = NOWHERE) -> Span:
-    """Where a parameter is declared, if the user wrote it."""
-    span = subject.training.program.parameters()[name].span
-    return otherwise if span.source.name.startswith("dsl/lib/") or span is NOWHERE else span

@@ -13,7 +13,7 @@ from dsl.doctor.subject import Subject
 
 NAME = "initial-loss"
 
-NEAR, FAR = 1.5, 3.0
+NEAR, FAR = 2.0, 4.0
 """Up to these multiples of chance all is well, or the check warns; beyond, it fails. Below chance the same as fractions."""
 
 NUMBERS_NEAR, NUMBERS_FAR = 5.0, 20.0

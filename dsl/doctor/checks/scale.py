@@ -8,7 +8,6 @@ import numpy as np
 
 from dsl.doctor.finding import Finding, Scale, Status
 from dsl.doctor.subject import Subject
-from dsl.source import NOWHERE, Span
 
 NAME = "scale"
 
@@ -46,7 +45,7 @@ def _judged(subject: Subject, what: str, values: Mapping[str, float], limits: tu
     broken = [layer for layer, value in values.items() if not np.isfinite(value)]
     if broken:
         message = f"the {what} of `{broken[0]}` are not finite"
-        return Finding(NAME, Status.FAILED, message, "inf", "finite numbers", _place(subject, broken[0]))
+        return Finding(NAME, Status.FAILED, message, f"{values[broken[0]]}", "finite numbers", subject.place(broken[0]))
     positive = {layer: value for layer, value in values.items() if value > 0}
     if len(positive) < 2:
         return Finding(NAME, Status.SKIPPED, f"there are not two layers whose {what} could be compared")
@@ -69,7 +68,7 @@ def _judged(subject: Subject, what: str, values: Mapping[str, float], limits: tu
     )
     message = f"the {what} {way}: {positive[smallest]:.2g} in `{smallest}`, {positive[largest]:.2g} in `{largest}`"
     status = Status.FAILED if ratio > limits[1] else Status.WARNING
-    return Finding(NAME, status, message, f"{ratio:.2g}", expected, _place(subject, smallest), numbers)
+    return Finding(NAME, status, message, f"{ratio:.2g}", expected, subject.place(smallest), numbers)
 
 
 def _gradients(subject: Subject) -> dict[str, float]:
@@ -81,11 +80,3 @@ def _gradients(subject: Subject) -> dict[str, float]:
                 layer = name.rpartition(".")[0]
                 found[layer] = float(np.hypot(found.get(layer, 0.0), np.linalg.norm(value.astype(np.float64))))
     return found
-
-
-def _place(subject: Subject, layer: str) -> Span:
-    """Where a layer's first parameter is declared, if the user wrote it."""
-    for name, parameter in subject.training.program.parameters().items():
-        if name.startswith(f"{layer}.") and not parameter.span.source.name.startswith("dsl/lib/"):
-            return parameter.span
-    return NOWHERE

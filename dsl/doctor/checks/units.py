@@ -77,8 +77,6 @@ def _dead(results: list[np.ndarray]) -> float:
     """The share of units that are 0 always. The units of pictures are their channels, of others the last axis."""
     alive: np.ndarray | None = None
     for result in results:
-        if result.ndim == 0:
-            return float(np.all(result <= 0))
         axis = 1 if result.ndim >= 4 else result.ndim - 1
         some = np.any(result > 0, axis=tuple(i for i in range(result.ndim) if i != axis))
         alive = some if alive is None or alive.shape != some.shape else alive | some
