@@ -16,6 +16,10 @@ from dsl.ir import Program
 from dsl.types import DType
 
 
+QUICK: dict[str, str | bool | int | float] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""For what runs once: compiling takes longer than running."""
+
+
 class JaxSession:
     """A program with weights in it. Products are computed in full precision on every device, as comparisons need."""
 
@@ -72,7 +76,8 @@ class JaxSession:
                 parts = [jax.numpy.sum(outputs[name].astype(wide) * weight.astype(wide)) for name, weight in weights.items()]
                 return sum(parts, jax.numpy.zeros((), wide)), outputs
 
-            (_, outputs), (by_parameter, by_input) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(trained, floating)
+            differentiate = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True), compiler_options=QUICK)
+            (_, outputs), (by_parameter, by_input) = differentiate(trained, floating)
         return Gradients(_arrays(outputs), _arrays(by_parameter), _arrays(by_input))
 
     def _takes_state(self, entry: str) -> bool:

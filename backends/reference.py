@@ -43,6 +43,7 @@ class Interpreter(Differentiator):
         self.training = training
         self.watch = watch
         self.updated: dict[str, np.ndarray] = {}
+        self._live: dict[int, set[int]] = {}
 
     def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
         """The outputs of `graph` by name. `prefix` is the path of the graph's owner, with a final dot."""
@@ -53,7 +54,7 @@ class Interpreter(Differentiator):
     ) -> dict[str, np.ndarray]:
         """The outputs of `graph` where its symbolic dimensions are `sizes`: those of a block are those of the graph around it."""
         values: dict[Value, np.ndarray] = {}
-        needed = live_nodes(graph, training=self.training)
+        needed = self._needed(graph)
         for node in graph:
             if node.id not in needed:
                 continue
@@ -66,6 +67,11 @@ class Interpreter(Differentiator):
             for name, value in graph.updates.items():
                 self.state[prefix + name] = self.updated[prefix + name] = values[value]
         return {name: values[value] for name, value in graph.outputs.items()}
+
+    def _needed(self, graph: Graph) -> set[int]:
+        if id(graph) not in self._live:
+            self._live[id(graph)] = live_nodes(graph, training=self.training)
+        return self._live[id(graph)]
 
     def _node(
         self,

@@ -57,10 +57,11 @@ class Tape:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A derivative and how far two estimates of it are apart."""
+    """A derivative, how far two estimates of it are apart, and how large the function is nearby."""
 
     value: np.ndarray
     doubt: float
+    size: float = 0.0
 
 
 def slope(f: Callable[[float], np.ndarray], scale: float) -> Slope:
@@ -69,8 +70,9 @@ def slope(f: Callable[[float], np.ndarray], scale: float) -> Slope:
     for step in STEPS:
         h = step * scale
         with np.errstate(all="ignore"):
-            near, middle, far = (f(k * h) - f(-k * h) for k in (1, 2, 4))
-            size = float(np.max(np.abs(f(h)), initial=0.0))
+            ahead = [f(k * h) for k in (1, 2, 4)]
+            near, middle, far = (there - f(-k * h) for there, k in zip(ahead, (1, 2, 4), strict=True))
+            size = float(np.max(np.abs(ahead[0]), initial=0.0))
             fine = (8 * near - middle) / (12 * h)
             coarse = (8 * middle - far) / (24 * h)
             found = np.asarray((16 * fine - coarse) / 15)
@@ -78,9 +80,9 @@ def slope(f: Callable[[float], np.ndarray], scale: float) -> Slope:
         if np.isnan(apart):
             continue
         if best is None or apart < best.doubt:
-            best = Slope(found, apart)
+            best = Slope(found, apart, size)
         if apart <= AGREED * float(np.max(np.abs(found), initial=0.0)) + 1e-11 * size / scale:
-            return Slope(found, apart)
+            return Slope(found, apart, size)
     if best is None:
         return Slope(np.full_like(np.asarray(f(0.0), np.float64), np.nan), float("inf"))
     return best

@@ -94,10 +94,10 @@ def test_gradients(f: Callable[[Made], Value], expected: np.ndarray | None) -> N
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("order", [1, 2])
 def test_gradients_of_gradients(order: int) -> None:
     found = Interpreter({}).run(differentiated(lambda g: g.op("sin", g["x"]), order), {"x": X})["value"]
-    expected = [np.cos(X), -np.sin(X), -np.cos(X)][order - 1]
+    expected = [np.cos(X), -np.sin(X)][order - 1]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=10.0 ** (3 * order - 15))
 
 

@@ -100,8 +100,8 @@ class Point:
         everything = {**held, **{n: x for n, x in fed.items() if n not in drawn and x.dtype.kind == "f"}}
         return {n: x for n, x in everything.items() if n.startswith("input ") or n in self.scalar.trained}
 
-    def along(self, direction: Mapping[str, np.ndarray]) -> tuple[Slope, float]:
-        """The derivative of the scalar along a direction, by central differences, and the size of the scalar."""
+    def along(self, direction: Mapping[str, np.ndarray]) -> Slope:
+        """The derivative of the scalar along a direction, by central differences."""
         case = self.case
         interpreter = Interpreter(self.stored, training=case.run_training)
         state = dict(interpreter.state)
@@ -114,7 +114,7 @@ class Point:
             results = interpreter.run(case.graph, moved)
             return np.asarray(sum(np.sum(weight * results[name]) for name, weight in self.weights.items()))
 
-        return interpreter.derivative(value), float(abs(value(0.0)))
+        return interpreter.derivative(value)
 
 
 def points(scalar: Scalar, weights: Arrays, sizes: Mapping[str, int], seed: int) -> Iterator[Point]:

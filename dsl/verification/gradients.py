@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from backends.base import Arrays, Backend, Differentiable, EmitOptions
+from backends.reference_gradient import Slope
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.initial_values import in_dtype, initial_weights
 from dsl.ir import Program
@@ -29,8 +30,9 @@ from dsl.verification.inputs import unconstant
 from dsl.verification.report import Refusal
 from dsl.verification.sizes import choose_sizes
 
-GROUPS = 12
-"""Tensors are dealt into at most so many groups, each of which is moved along one direction."""
+GROUPS, FEWEST, EVALUATIONS = 12, 3, 1200
+"""Tensors are dealt into groups, each of which is moved along one direction: at most GROUPS of them, fewer in a graph of many nodes, so
+that about EVALUATIONS nodes are computed for each step, but FEWEST at least."""
 
 DIRECTIONS = 3
 """How many directions are tried until the scalar is smooth along one."""
@@ -45,6 +47,7 @@ def verify_gradients(
     backends: Sequence[str] | None = None,
     *,
     loss: bool = False,
+    brief: bool = False,
     seed: int = 0,
     sizes: int | Sequence[Mapping[str, int]] = 1,
     weights: Arrays | None = None,
@@ -52,20 +55,30 @@ def verify_gradients(
     device: str = "cpu",
 ) -> GradientReport:
     """Compare gradients. `exact` is the model compiled for float64, `program` for the type that is shipped (left out, float64 alone is
-    compared). With `loss` the scalar is the first output of each entry point, as in a `train` block. The rest is as in `verify`."""
+    compared). With `loss` the scalar is the first output of each entry point, as in a `train` block; with `brief` each entry point is
+    compared in one mode alone, that of training (without dropout) where there is one. The rest is as in `verify`."""
     check = _Check(exact, loss, seed, options or EmitOptions(), device)
     used = weights if weights is not None else unconstant(initial_weights(exact, seed), exact.parameters(), seed)
     wide = {n: in_dtype(np.asarray(used[n], np.float64), p.type.dtype) if p.type.dtype.is_float else used[n]
             for n, p in exact.parameters().items()}  # fmt: skip
-    check.use([b for b in chosen_backends(backends) if b.training], wide, strict=backends is not None)
+    check.use(chosen_backends(backends), wide, strict=backends is not None)
     found, remarks = scalars(exact, loss=loss)
-    for scalar in found:
+    for scalar in _in_one_mode(found) if brief else found:
         chosen = _sizes(scalar, sizes, seed)
         for at in chosen:
             check.compare(scalar, wide, at)
     if program is not None and program is not exact:
         check.compare_shipped(program, wide)
     return GradientReport(tuple(check.rows), tuple(check.refusals), tuple(check.divergences), tuple(remarks))
+
+
+def _in_one_mode(found: Sequence[Scalar]) -> list[Scalar]:
+    chosen: dict[str, Scalar] = {}
+    for scalar in found:
+        known = chosen.get(scalar.case.entry)
+        if known is None or (scalar.case.training and not known.case.training):
+            chosen[scalar.case.entry] = scalar
+    return list(chosen.values())
 
 
 def _sizes(scalar: Scalar, sizes: int | Sequence[Mapping[str, int]], seed: int) -> Sequence[Mapping[str, int]]:
@@ -90,6 +103,10 @@ class _Check:
     def use(self, backends: Sequence[Backend], weights: Arrays, *, strict: bool) -> None:
         """Those of the backends whose sessions differentiate."""
         for backend in backends:
+            if not backend.training or backend.name == "reference":
+                if strict:
+                    raise SpecError(Diagnostic("DL0817", f"the backend `{backend.name}` does not differentiate"), exit_code=2)
+                continue
             try:
                 session = compile_and_load(backend, self.exact, weights, self.options, self.device)
             except SpecError as refusal:
@@ -100,8 +117,6 @@ class _Check:
             if isinstance(session, Differentiable):
                 self.sessions[id(self.exact), backend.name] = session
                 self.backends.append(backend)
-            elif strict:
-                raise SpecError(Diagnostic("DL0817", f"the backend `{backend.name}` does not differentiate"), exit_code=2)
 
     def session(self, backend: Backend, program: Program, weights: Arrays) -> Differentiable:
         key = (id(program), backend.name)
@@ -121,6 +136,7 @@ class _Check:
         case = scalar.case
         first: Tensors = {}
         allowed: dict[str, float] = {}
+        differences: Differences | None = None
         for backend in self.backends:
             session = self.session(backend, case.program, {} if case.flat else weights)
             found = scalar.named(gradients_by_name(session, best.inputs, best.weights, case.entry, training=case.run_training))
@@ -129,7 +145,8 @@ class _Check:
                 self.known.append((best, first))
             else:
                 self._row(best, backend, self.backends[0].name, DType.F64, compared(found, first, allowed), weights)
-            self._row(best, backend, DIFFERENCES, DType.F64, by_differences(best, found, self.seed), weights)
+            differences = differences or Differences(best, first, self.seed)
+            self._row(best, backend, DIFFERENCES, DType.F64, differences.worst(found), weights)
 
     def _allowed(self, point: Point, exact: Tensors, backend: Backend, dtype: DType) -> dict[str, float]:
         """How far off each gradient may be in the model's element type."""
@@ -220,47 +237,75 @@ def compared(found: Tensors, exact: Tensors, allowed: Mapping[str, float]) -> tu
     return worst
 
 
-def by_differences(point: Point, gradients: Tensors, seed: int) -> tuple[str, float, float, str]:
-    """The group of tensors along whose direction gradient and central differences are worst apart."""
-    tensors = point.tensors()
-    names = sorted(tensors)
-    groups = [names[i::GROUPS] for i in range(min(GROUPS, len(names)))]
-    worst, share = ("", 0.0, 0.0, ""), -1.0
-    for group in groups:
-        name, error, tolerance, note = _along(point, gradients, tensors, group, seed)
-        if error > tolerance and len(group) > 1:
-            single = [_along(point, gradients, tensors, [n], seed) for n in group]
-            name, error, tolerance, note = max(single, key=lambda s: s[1] / s[2] if s[2] else 0.0)
-        of_tolerance = error / tolerance if tolerance else (float("inf") if error else 0.0)
-        if of_tolerance > share:
-            worst, share = (name, error, tolerance, note), of_tolerance
-    return worst
+@dataclass(slots=True)
+class Differences:
+    """Central differences at one point. A direction and the slope along it are found once, for all targets."""
 
+    point: Point
+    like: Tensors
+    seed: int
+    tensors: Tensors = field(init=False)
+    left: float = field(init=False)
+    groups: list[list[str]] = field(init=False)
+    known: dict[tuple[str, ...], tuple[Tensors, Slope] | None] = field(default_factory=dict)
 
-def _along(point: Point, gradients: Tensors, tensors: Tensors, group: list[str], seed: int) -> tuple[str, float, float, str]:
-    """Gradient against central differences along a direction that moves the tensors of a group.
+    def __post_init__(self) -> None:
+        self.tensors = self.point.tensors()
+        graphs = self.point.case.graph.callees()
+        self.left = 1e-8 if any(n.op == "grad" for g in graphs for n in g) else 1e-10
+        names = sorted(self.tensors)
+        count = max(FEWEST, min(GROUPS, EVALUATIONS // len(flattened(self.point.case.graph, training=self.point.case.training))))
+        self.groups = [names[i::count] for i in range(min(count, len(names)))]
 
-    What may be apart: four times what two estimates of the slope are, 1e-8 of the slopes of the single tensors, and 1e-10 of the scalar,
-    which is what float64 leaves of a difference at the steps that are taken. A scalar that has gradients in it is made of differences
-    itself, and leaves a hundredth of that.
-    """
-    name = ", ".join(group[:2]) + (", ..." if len(group) > 2 else "")
-    result = (name, 0.0, 0.0, "not smooth along any direction that was tried")
-    for attempt in range(DIRECTIONS):
-        rng = np.random.default_rng([seed, attempt, len(group)])
-        direction = {n: _scaled(tensors[n], gradients.get(n), rng) for n in group}
+    def worst(self, gradients: Tensors) -> tuple[str, float, float, str]:
+        """The group of tensors along whose direction gradient and central differences are worst apart."""
+        worst, share = ("", 0.0, 0.0, ""), -1.0
+        for group in self.groups:
+            name, error, tolerance, note = self._along(gradients, group)
+            if error > tolerance and len(group) > 1:
+                single = [self._along(gradients, [n]) for n in group]
+                name, error, tolerance, note = max(single, key=_share)
+            of_tolerance = _share((name, error, tolerance, note))
+            if of_tolerance > share:
+                worst, share = (name, error, tolerance, note), of_tolerance
+        return worst
+
+    def _along(self, gradients: Tensors, group: list[str]) -> tuple[str, float, float, str]:
+        """Gradient against central differences along a direction that moves the tensors of a group.
+
+        What may be apart: four times what two estimates of the slope are, 1e-8 of the slopes of the single tensors, and 1e-10 of the
+        scalar, which is what float64 leaves of a difference at the steps that are taken. A scalar that has gradients in it is made of
+        differences itself, and leaves a hundredth of that.
+        """
+        name = ", ".join(group[:2]) + (", ..." if len(group) > 2 else "")
         if any(n not in gradients for n in group):
             return name, float("inf"), 0.0, "no gradient was given"
-        slope, size = point.along(direction)
-        parts = [float(np.sum(gradients[n] * direction[n])) for n in group]
-        spread = float(np.sqrt(sum(float(np.sum(np.square(gradients[n] * direction[n]))) for n in group)))
-        error = abs(float(slope.value) - sum(parts))
-        left = 1e-8 if any(n.op == "grad" for g in point.case.graph.callees() for n in g) else 1e-10
-        tolerance = 4 * slope.doubt + 1e-8 * spread + left * size
-        error = float("inf") if np.isnan(error) else error
-        if slope.doubt <= SMOOTH * max(abs(float(slope.value)), spread, 1e-3 * size):
-            return name, error, tolerance, ""
-    return result
+        key = tuple(group)
+        if key not in self.known:
+            self.known[key] = self._smooth(group)
+        found = self.known[key]
+        if found is None:
+            return name, 0.0, 0.0, "not smooth along any direction that was tried"
+        direction, slope = found
+        parts = [gradients[n] * direction[n] for n in group]
+        spread = float(np.sqrt(sum(float(np.sum(np.square(part))) for part in parts)))
+        error = abs(float(slope.value) - sum(float(np.sum(part)) for part in parts))
+        return name, float("inf") if np.isnan(error) else error, 4 * slope.doubt + 1e-8 * spread + self.left * slope.size, ""
+
+    def _smooth(self, group: list[str]) -> tuple[Tensors, Slope] | None:
+        """A direction along which the scalar is smooth, and its slope."""
+        for attempt in range(DIRECTIONS):
+            rng = np.random.default_rng([self.seed, attempt, len(group)])
+            direction = {n: _scaled(self.tensors[n], self.like.get(n), rng) for n in group}
+            slope = self.point.along(direction)
+            if slope.doubt <= SMOOTH * max(abs(float(slope.value)), 1e-3 * slope.size):
+                return direction, slope
+        return None
+
+
+def _share(found: tuple[str, float, float, str]) -> float:
+    _, error, tolerance, _ = found
+    return error / tolerance if tolerance else (float("inf") if error else 0.0)
 
 
 def _scaled(x: np.ndarray, gradient: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
