@@ -108,7 +108,7 @@ class StepWriter:
         several = f"({', '.join(results)})" if facts.state and len(results) > 1 else ", ".join(results)
         lines.append(Line(2, f"{several}{', state' if facts.state else ''} = ", made))
         if self.block.how.amp is not None:
-            lines.append(Line(2, "value = value.astype(jnp.float32)"))
+            lines += [Line(2, f"{result} = {result}.astype(jnp.float32)") for result in results]
         found = self._found(objective, results).text
         line = Line(2, f"return value, {f'({found}, state)' if facts.state else found}")
         if len(line.prefix) + 8 > 88:
@@ -146,16 +146,17 @@ class StepWriter:
         if trained != "params":
             before, trained = [Line(1, "trained = ", taken)], "trained"
         if parts == 1:
-            own = ", state" if facts.state else ""
             target = f"(_, {also}), gradients = "
-            line = Line(1, target, Expression(f"{differentiated}({trained}{own})"))
-            return [*before, line]
+            given = [trained, *(["state"] if facts.state else [])]
+            applied = Expression(f"{differentiated}({', '.join(given)})", head=differentiated, arguments=tuple(given))
+            return [*before, Line(1, target, applied)]
         split = split_inputs(self.training, graph)
         pieces = {**{name: self.variables[name] for name in graph.inputs}}
         cut = [f"{self.variables[n]}.reshape({parts}, -1, *{self.variables[n]}.shape[1:])" for n in split]
         keys = [f"random.split(key, {parts})"] if facts.key else []
         items = [*cut, *keys]
-        lines = [*before, Line(1, "batch = ("), *(Line(2, f"{item},") for item in items), Line(1, ")"), Line(0, "")]
+        together = [Line(1, "batch = ("), *(Line(2, f"{item},") for item in items), Line(1, ")")]
+        lines = [*before, *(together if len(items) > 1 else [Line(1, f"batch = ({items[0]},)")]), Line(0, "")]
         names = [*(pieces[n] for n in split), *(["key"] if facts.key else [])]
         given = [*(["state"] if facts.state else []), *(pieces[n] for n in graph.inputs), *(["key"] if facts.key else [])]
         unpacked = f"{names[0]}, = part" if len(names) == 1 else f"{', '.join(names)} = part"
@@ -283,13 +284,14 @@ class StepWriter:
         if objective.every == 1:
             return [Line(1, target, call(name, *given)), Line(1, "found |= more")]
         metrics = [objective.name, *list(graph.outputs)[1:]]
-        none = f"dict.fromkeys({sequence(map(quoted, metrics)).text}, jnp.full((), jnp.nan))"
+        none = call("dict.fromkeys", sequence(map(quoted, metrics)), "jnp.full((), jnp.nan)")
         skip = self.block.names.new(f"skip_{objective.name}")
         kept = ["params", *own, "moments"]
         return [
             Line(0, ""),
             Line(1, f"def {skip}({', '.join(kept)}, *_):"),
-            Line(2, f"return {', '.join(kept)}, {none}"),
+            Line(2, "found = ", none),
+            Line(2, f"return {', '.join(kept)}, found"),
             Line(0, ""),
             Line(1, f'due = training["step"] % {objective.every} == 0'),
             Line(1, target, call("lax.cond", "due", name, skip, *given)),

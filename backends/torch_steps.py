@@ -9,7 +9,7 @@ from backends.base import TrainOptions
 from backends.python_scalars import constant_of
 from backends.torch_names import is_plain
 from backends.trainings import followers_of, rules_of, split_inputs, waits
-from backends.writer import Expression, Line, Namespace, Precedence, binary, call, number, quoted
+from backends.writer import Expression, Line, Namespace, Precedence, binary, call, fits, number, quoted
 from dsl.ir import Graph
 from dsl.training import Follower, Objective, Training
 
@@ -138,8 +138,7 @@ class StepWriter:
         whole = self._is_whole(objective)
         parameters, naming = groups[0], []
         if len(groups) > 1 or (objective.clip is not None and not whole):
-            together = groups[0] if len(groups) == 1 else f"[{', '.join(f'*{g}' for g in groups)}]"
-            parameters, naming = "parameters", [Line(indent, f"parameters = {together}")]
+            parameters, naming = "parameters", _joined(groups, indent)
         if not whole:
             lines += naming
         lines += self._backward(objective, indent, None if whole else parameters)
@@ -206,6 +205,16 @@ class StepWriter:
                 Line(3, "mine.copy_(theirs)"),
             ]
         return lines
+
+
+def _joined(groups: Sequence[str], indent: int) -> list[Line]:
+    """`parameters`, those of several groups together."""
+    if len(groups) == 1:
+        return [Line(indent, f"parameters = {groups[0]}")]
+    together = Line(indent, f"parameters = [{', '.join(f'*{g}' for g in groups)}]")
+    if fits(together):
+        return [together]
+    return [Line(indent, "parameters = ["), *(Line(indent + 1, f"*{g},") for g in groups), Line(indent, "]")]
 
 
 def member(path: str) -> str:

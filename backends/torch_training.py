@@ -102,6 +102,7 @@ class _FileWriter:
         return rates, [rendered(lines) for lines in writer.texts]
 
     def _optimizers(self, kind: str) -> list[Line]:
+        groups = self._groups()
         entries = []
         for objective in self.training.objectives:
             for key, rule in rules_of(objective):
@@ -110,7 +111,7 @@ class _FileWriter:
         return [
             head,
             Line(1, '"""What follows the gradient of each objective."""'),
-            *self._groups(),
+            *groups,
             Line(1, "return {"),
             *entries,
             Line(1, "}"),
@@ -118,13 +119,21 @@ class _FileWriter:
 
     def _groups(self) -> list[Line]:
         """Statements before the optimizers: the parameters by name, where a rule has neither all nor those of whole layers."""
-        named = any(layers_of(self.training, rule.parameters) is None for o in self.training.objectives for rule in o.rules)
-        return [Line(1, "named = dict(model.named_parameters())")] if named else []
+        self.groups: dict[int, str] = {}
+        lines: list[Line] = []
+        for objective in self.training.objectives:
+            for _, rule in rules_of(objective):
+                if layers_of(self.training, rule.parameters) is None:
+                    name = self.groups[id(rule)] = f"group_{len(self.groups)}"
+                    lines.append(Line(1, f"{name} = ["))
+                    lines += [Line(2, f"named[{quoted(n)}],") for n in rule.parameters]
+                    lines.append(Line(1, "]"))
+        return [Line(1, "named = dict(model.named_parameters())"), *lines] if lines else []
 
     def _parameters(self, rule: Rule) -> str:
         layers = layers_of(self.training, rule.parameters)
         if layers is None:
-            return f"[named[name] for name in {sequence(map(quoted, rule.parameters)).text}]"
+            return self.groups[id(rule)]
         if not layers:
             return "model.parameters()"
         if len(layers) == 1:

@@ -1,125 +1,101 @@
-"""Trainings put together by hand from compiled programs, for tests of what is made of them."""
+"""`train` blocks and data for them, for the tests of what is made of trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import numpy as np
 
-from dsl.compiler import compile_graph
-from dsl.ir import Graph, StaticValue
+from dsl.compiler import compile_training
+from dsl.initial_values import initial_weights
 from dsl.source import Source
-from dsl.training import Clip, Follower, Objective, Rule, Training
+from dsl.trainer.prepare import with_followers
+from dsl.training import Training
 
-ROOT = Path(__file__).parents[1]
-
-RULES = """
-model SGD()(p: float[N], g: float[N], step: float[], lr: float[]) -> (p2: float[N]) {
-  return p - lr * g
+NET = """
+module Net(hidden: int = 16, rate: float = 0.0)(x: float[B, D]) -> float[B, 3] {
+  h = x -> fc: Linear(hidden, bias=false) -> norm: BatchNorm1d -> relu
+  h = h if rate == 0 else dropout(h, rate)
+  return h -> head: Linear(3)
 }
 
-model Momentum(momentum: float = 0.9)(p: float[N], g: float[N], m: float[N], step: float[], lr: float[]) {
-  m = momentum * m + g
-  return p - lr * m, m
-}
-
-model Adam(beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8)
-          (p: float[N], g: float[N], m: float[N], v: float[N], step: float[], lr: float[]) {
-  m = beta1 * m + (1 - beta1) * g
-  v = beta2 * v + (1 - beta2) * g ** 2
-  first = m / (1 - beta1 ** step)
-  second = v / (1 - beta2 ** step)
-  return p - lr * first / (sqrt(second) + eps), m, v
-}
-
-model Constant(lr: float = 0.01)(step: float[]) -> (rate: float[]) {
-  return lr + 0 * step
-}
-
-model Warmup(lr: float = 0.01, warmup: int = 10)(step: float[]) -> (rate: float[]) {
-  return lr * minimum(1.0, (step + 1) / warmup)
+fn walk(p, g, m, step, lr = 0.1, decay: float = 0.5) {
+  m = decay * m + g
+  return p - lr * m / sqrt(step), m
 }
 """
 
-CLASSIFIER = """
-module Net(hidden: int = 32, rate: float = 0.0)(x: float[B, D]) -> float[B, 10] {
-  return x -> fc: Linear(hidden) -> relu -> dropout(rate) -> head: Linear(10)
+BLOCKS = {
+    "Plain": """
+train Plain()(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  logits = net(x)
+  loss = cross_entropy(logits, label)
+  minimize loss using adam(0.01)
+  metric accuracy = mean(cast(argmax(logits, over=-1) == label, float))
+}
+""",
+    "Scheduled": """
+train Scheduled(steps: int = 50)(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  minimize loss = cross_entropy(net(x), label) using adamw(warmup_cosine(0.03, warmup=5, steps=steps), weight_decay=0.1) clip 0.5
+}
+""",
+    "Grouped": """
+train Grouped()(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  minimize loss = cross_entropy(net(x), label) using sgd(0.05, momentum=0.9) for ["**.bias"], lion(0.003) clip_value 0.05
+}
+""",
+    "Own": """
+train Own()(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  minimize loss = cross_entropy(net(x), label) using walk(0.05)
+}
+""",
+    "Two": """
+train Two()(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  layer other = MLP([8], out=3)
+  layer slow = ema of net decay 0.9
+  layer old = copy of other every 3
+  minimize first = cross_entropy(net(x), label) over net using rmsprop(0.003)
+  minimize second = mse(other(x), stop_gradient(net(x))) + 0.1 * mse(other(x), old(x)) over other using adagrad(0.05) every 2
+  metric apart = mse(slow(x), stop_gradient(net(x)))
+}
+""",
+    "Drawing": """
+train Drawing()(x: float[B, 4], label: int[B]) {
+  layer net = Net(rate=0.5)
+  layer other = MLP([8], out=4)
+  noise = randn(B, 4)
+  minimize first = cross_entropy(net(x + 0.1 * noise), label) over net using adam(0.01)
+  minimize second = mse(other(x + noise), x) over other using adam(0.01)
+}
+""",
+    "Waiting": """
+train Waiting()(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  minimize loss = cross_entropy(net(x), label) using sgd(reduce_on_plateau(0.05, factor=0.5, patience=1))
+}
+""",
 }
 
-model Classify(hidden: int = 32, rate: float = 0.0) {
-  layer net = Net(hidden, rate)
 
-  def loss(image: float[B, 64], label: int[B]) -> (loss: float[], accuracy: float[]) {
-    logits = net(image)
-    return cross_entropy(logits, label), mean(cast(argmax(logits, over=-1) == label, f32))
-  }
-}
-"""
-
-GAN = """
-module Generator(hidden: int = 16)(z: float[B, L]) -> float[B, 2] {
-  return z -> Linear(hidden) -> relu -> Linear(2)
-}
-
-module Critic(hidden: int = 16)(x: float[B, 2]) -> float[B] {
-  return x -> Linear(hidden) -> leaky_relu(0.2) -> Linear(1) -> squeeze(1)
-}
-
-model GAN(latent: int = 4) {
-  layer G = Generator()
-  layer D = Critic()
-  layer average = Generator()
-
-  def draws(real: float[B, 2]) -> (noise: float[B, latent]) {
-    return randn(B, latent)
-  }
-
-  def d_loss(real: float[B, 2], noise: float[B, latent]) -> (d_loss: float[]) {
-    fake = G(noise)
-    return mean(softplus(-D(real)) + softplus(D(stop_gradient(fake))))
-  }
-
-  def g_loss(noise: float[B, latent]) -> (g_loss: float[]) {
-    return mean(softplus(-D(G(noise))))
-  }
-
-  def sample(noise: float[B, latent]) -> (y: float[B, 2]) {
-    return average(noise)
-  }
-}
-"""
+def training(name: str) -> Training:
+    """One of BLOCKS."""
+    return compile_training(Source(f"{name}.dl", f"{NET}\n{BLOCKS[name]}"))[0]
 
 
-def graph(model: str, hyper: Mapping[str, object] | None = None) -> Graph:
-    """One of RULES as a function."""
-    found = compile_graph(Source("rules.dl", RULES), hyper, model=model).main
-    found.kind = "fn"
+def begin(block: Training, seed: int = 0) -> dict[str, np.ndarray]:
+    """The weights that the block begins with."""
+    return dict(with_followers(block, initial_weights(block.program, seed)))
+
+
+def batches(count: int, size: int = 32) -> list[dict[str, np.ndarray]]:
+    """Points of three overlapping clouds, and which."""
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(3, 4))
+    found = []
+    for _ in range(count):
+        label = rng.integers(3, size=size)
+        found.append({"x": (centres[label] + 0.3 * rng.normal(size=(size, 4))).astype(np.float32), "label": label})
     return found
-
-
-def rule(name: str, parameters: Sequence[str], *, rate: Graph | None = None, **settings: StaticValue) -> Rule:
-    """A rule of RULES for some parameters; the learning rate is 0.01 unless `rate` says otherwise."""
-    model = {"sgd": "SGD", "momentum": "Momentum", "adam": "Adam"}[name]
-    state = {"sgd": (), "momentum": ("m",), "adam": ("m", "v")}[name]
-    return Rule(name, False, settings, state, graph(model), rate or graph("Constant"), tuple(parameters))
-
-
-def classifier(name: str = "adam", *, rate: Graph | None = None, clip: Clip | None = None, **hyper: object) -> Training:
-    """A linear-relu-linear classifier of 64 numbers with one objective."""
-    program = compile_graph(Source("classify.dl", CLASSIFIER), hyper)
-    objective = Objective("loss", "loss", (rule(name, list(program.parameters()), rate=rate),), clip)
-    inputs = {n: program.main.type(v) for n, v in program.main.inputs.items()}
-    return Training("Classify", program, inputs, (objective,), {"accuracy": "loss"}, (), (), {})
-
-
-def gan() -> Training:
-    """Two objectives, each over one layer, a draw that both read, and a moving average of the generator."""
-    program = compile_graph(Source("gan.dl", GAN))
-    names = list(program.parameters())
-    objectives = (
-        Objective("d_loss", "d_loss", (rule("adam", [n for n in names if n.startswith("D.")]),)),
-        Objective("g_loss", "g_loss", (rule("momentum", [n for n in names if n.startswith("G.")]),), every=2),
-    )
-    real = program.entries["d_loss"]
-    inputs = {"real": real.type(real.inputs["real"])}
-    followers = (Follower("average", "G", decay=0.9),)
-    return Training("GAN", program, inputs, objectives, {}, followers, (), {}, program.entries["draws"])
