@@ -100,6 +100,7 @@ class Body(Sizes):
     ) -> None:
         super().__init__(graph, names, arguments, placeholder, around)
         self.around = around
+        self.rebound: frozenset[str] | None = None
         self.dialect = dialect
         self.names = names
         self.indent = indent
@@ -113,8 +114,8 @@ class Body(Sizes):
         self._variables: dict[Value, str] = {}
         self._arguments = dict(arguments)
         self._loops: dict[str, str] = {}
-        self._captured = dict(captured or {})
-        for name, found in self._captured.items():
+        self.captured = dict(captured or {})
+        for name, found in self.captured.items():
             value = graph.inputs[name]
             self.expressions[value] = replace(found, reads=((value.node, value.index),))
             self._pending[value] = self._pending.get(value, 0) + 1
@@ -185,6 +186,11 @@ class Body(Sizes):
             self.indent -= 1
 
     # --- blocks ---
+
+    def loop_variables(self) -> frozenset[str]:
+        """What the loops around the present statement bind again at each step (`rebound` of the body of a loop, and its own names)."""
+        outer = self.around.loop_variables() if self.around is not None else frozenset()
+        return outer if self.rebound is None else outer | self.rebound | self.names.own
 
     def scope(self) -> Namespace:
         """A scope for a block, inside the present one."""
@@ -409,7 +415,7 @@ class Body(Sizes):
 
     def tensor_inputs(self) -> Iterator[tuple[str, Value]]:
         """The inputs that are tensors, what never changes first; a number that a block is given (the step of a loop) is none."""
-        names = sorted(self._arguments, key=lambda name: name not in self._captured)
+        names = sorted(self._arguments, key=lambda name: name not in self.captured)
         return ((name, self.graph.inputs[name]) for name in names)
 
     def holds_input(self, name: str) -> bool:

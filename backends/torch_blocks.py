@@ -6,12 +6,14 @@ old value of another.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import ast
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from textwrap import dedent
 
 from backends.python import Body
 from backends.torch_tensors import DTYPES, like, placed, tensor
-from backends.writer import Expression, Line, Namespace, call, fits, identifier, method, sequence
+from backends.writer import Expression, Line, Namespace, call, fits, identifier, method, rendered, sequence
 from dsl.diagnostics import InternalError
 from dsl.dims import Dim, dim_lower
 from dsl.ir import Graph, Node, Value
@@ -50,6 +52,7 @@ def scan_loop(body: Body, node: Node, operands: Operands) -> None:
     body.lines.append(_header(body, step, slices, sources, count, reverse))
     arguments = dict(zip(names, (*variables, *slices), strict=False))
     inner = body.nested(node, scope, arguments, captured)
+    inner.rebound = frozenset(variables)
 
     def finish(block_body: Body) -> None:
         ends = list(block.outputs)
@@ -162,6 +165,7 @@ def while_loop(body: Body, node: Node, operands: Operands) -> None:
     variables = _carried(body, node, names[:carries], node.inputs[1:])
     arguments, captured = dict(zip(names, variables, strict=False)), dict(zip(names[carries:], outside, strict=True))
     inner = body.nested(node, body.scope(), arguments, captured)
+    inner.rebound = frozenset((going, *variables))
     body.statement(f"for _ in range({body.dim(dim(node.attributes['limit'], 'limit'))}):")
     inner.statement(f"if not {going}:")
     with inner.block():
@@ -183,7 +187,8 @@ def gradient(body: Body, node: Node, operands: Operands) -> Expression:
     variables = {name: _parameter(scope, name, x, taken) for name, x in zip(names, given, strict=False)}
     inner = body.nested(node, scope, variables, captured)
     inner.write(lambda end: end.statement("return ", _tensor(end, result)))
-    body.lines.append(Line(body.indent, "def ", call(function, *(f"{v}: Tensor" for v in variables.values())), " -> Tensor:"))
+    parameters = [*(f"{v}: Tensor" for v in variables.values()), *_bound(body, inner, variables.values())]
+    body.lines.append(Line(body.indent, "def ", call(function, *parameters), " -> Tensor:"))
     body.lines += inner.lines
     places = sequence(map(str, range(wanted))) if wanted <= 8 else call("tuple", call("range", str(wanted)))
     which = places if wanted > 1 else None
@@ -192,6 +197,23 @@ def gradient(body: Body, node: Node, operands: Operands) -> Expression:
     if not fits(Line(body.indent, ", ".join(body.hint(Value(node.id, i)) for i in range(wanted)), made, " = ")):
         made = call(body.let("gradient", of).text, *given)
     return replace(made, reads=tuple(read for v in node.inputs for read in body.expressions[v].reads))
+
+
+def _bound(body: Body, inner: Body, own: Collection[str]) -> list[str]:
+    """Parameters that bind what loops around a function bind again, as they are now: `x_t: Tensor = x_t`."""
+    changing = body.loop_variables() - set(own)
+    if not changing:
+        return []
+    read = {n.id for n in ast.walk(ast.parse(dedent(rendered(inner.lines)))) if isinstance(n, ast.Name)}
+    counters = {x.text for around in _bodies(body) for x in around.captured.values() if x.scalar}
+    return [f"{name}: {'int' if name in counters else 'Tensor'} = {name}" for name in sorted(changing & read)]
+
+
+def _bodies(body: Body | None) -> Iterator[Body]:
+    """A body and those around it."""
+    while body is not None:
+        yield body
+        body = body.around
 
 
 def _parameter(scope: Namespace, name: str, given: Expression, captured: Collection[str]) -> str:

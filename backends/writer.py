@@ -246,6 +246,11 @@ class Namespace:
         self._own.add(name)
         return name
 
+    @property
+    def own(self) -> frozenset[str]:
+        """The names of this scope alone."""
+        return frozenset(self._own)
+
     def shadow(self, name: str) -> str:
         """`name`, which hides that of a scope around this one."""
         self._own.add(name)
@@ -340,7 +345,8 @@ def spaced(lines: Sequence[Line]) -> Iterator[Line]:
                     before = Line(0, "")
                     yield before
             if line.prefix == "def " and line.indent > 0:
-                if (before.prefix or before.expression) and before.indent >= line.indent and not before.prefix.startswith("@"):
+                first = before.indent < line.indent and before.prefix.startswith(("def ", "class "))
+                if (before.prefix or before.expression) and not first and not before.prefix.startswith("@"):
                     yield Line(0, "")
                 open_indents.append(line.indent)
         yield line

@@ -190,6 +190,23 @@ model Net()(torch: float[B, T, 3], self: float[B, 3], generator: float[B, 3], zi
 }
 """
 
+CLOSURES = """
+model Net()(xs: float[T, B, 3], ys: float[T, B, 3]) {
+  layer net = Linear(3)
+  scan x, y in xs, ys over T carry z = zeros(B, 3), w = ones(3) {
+    v = grad(mean((net(x) * w - y) ** 2) + sum(z), x)
+    scan i in range(2) carry u = v {
+      u = u - 0.1 * grad(sum(grad(sum(sin(u * w)) * cast(i, float), u) * x), u)
+    }
+    layer fast = net with net.params - 0.1 * grad(mean((net(x) - y) ** 2), net.params)
+    z, w = fast(x) + u, w * 0.5
+    emit zs = z
+  }
+  while sum(w) > 0.1 carry w = w limit 2 { w = w - grad(sum(w ** 3) * sum(z), w) * 0.01 }
+  return zs, w
+}
+"""
+
 REPLACED = """
 module Two() {
   layer net = Linear(3)
@@ -226,6 +243,7 @@ SPECS = {
     "own_gradients": OWN_GRADIENTS,
     "hostile": HOSTILE,
     "replaced": REPLACED,
+    "closures": CLOSURES,
 }
 
 
@@ -398,6 +416,11 @@ class Reversal(torch.autograd.Function):
     x = torch.tensor([1.0, 2.0], requires_grad=True)
     model(x).sum().backward()
     torch.testing.assert_close(x.grad, torch.tensor([-1.0, -2.0]))
+
+
+def test_a_function_in_a_loop_binds_what_the_loop_changes() -> None:
+    text = text_of(compiled(CLOSURES))
+    assert "x: Tensor, total: Tensor = total, w: Tensor = w, y: Tensor = y\n" in text
 
 
 ATTENDED = """
