@@ -129,7 +129,7 @@ class Blocks(Repeats):
 
     def _scope(self, body: Body, inputs: Sequence[str], captured: Mapping[str, Expression]) -> tuple[Namespace, dict[str, str]]:
         """A scope for the function, with variables for the inputs; what the block does not read it may call by the same names."""
-        read = {word for x in captured.values() for word in re.findall(r"\w+", x.text)} | size_variables(body)
+        read = {word for x in captured.values() for word in re.findall(r"\w+", x.text)} | body.size_names()
         names = Namespace({*read, *OWNED, self.within.key, self.within.keys}, outer=self.file.names)
         return names, {name: names.new(name) for name in inputs}
 
@@ -189,11 +189,6 @@ class Blocks(Repeats):
 def block_of(node: Node) -> Graph:
     assert node.target is not None
     return node.target.graph
-
-
-def size_variables(body: Body) -> set[str]:
-    """The variables that hold sizes, which a block may read."""
-    return size_variables(body.around) if body.around is not None else set(body._dim_names.values())
 
 
 def integer(node: Node, name: str) -> int:

@@ -71,6 +71,10 @@ class Sizes:
         for symbol_name in self._dims:
             self._dim_names[symbol_name] = names.new(symbol_name)
 
+    def size_names(self) -> set[str]:
+        """The variables that hold sizes."""
+        return self._around.size_names() if self._around is not None else set(self._dim_names.values())
+
     def number(self, value: float) -> Expression:
         """A literal, or the name of a number that varies."""
         if isinstance(value, Placeholder):
