@@ -70,7 +70,7 @@ def with_jax(path: Path, job: dict[str, Any]) -> dict[str, Any]:
     stateful = isinstance(owned, tuple)
     inputs = [jnp.ones(shape, "int32" if dtype == "int64" else dtype) for dtype, shape in job["inputs"].values()]
     trees = owned if stateful else (owned,)
-    outputs = jax.eval_shape(module.apply, *trees, *inputs)
+    outputs = jax.eval_shape(lambda *given: module.apply(*given, key=jax.random.key(0)), *trees, *inputs)
     found: dict[str, Any] = {
         "tensors": {n: list(t.shape) for n, t in jax.eval_shape(module.to_named, *trees).items()},
         "outputs": [list(y.shape) for y in listed(outputs[0] if isinstance(outputs, tuple) and stateful else outputs)],
