@@ -94,7 +94,7 @@ def batches(count: int, size: int = 32) -> list[dict[str, np.ndarray]]:
     """Points of three overlapping clouds, and which."""
     rng = np.random.default_rng(1)
     centres = rng.normal(size=(3, 4))
-    found = []
+    found: list[dict[str, np.ndarray]] = []
     for _ in range(count):
         label = rng.integers(3, size=size)
         found.append({"x": (centres[label] + 0.3 * rng.normal(size=(size, 4))).astype(np.float32), "label": label})
