@@ -10,7 +10,15 @@ import networkx as nx
 from dsl.ir import Graph, Program
 from dsl.picture import Arrow, Box, Picture, picture
 
-FILL = {"input": "#dbeafe", "output": "#dbeafe", "layer": "#dcfce7", "repeat": "#fef3c7", "param": "#ede9fe", "op": "#f3f4f6"}
+FILL = {
+    "input": "#dbeafe",
+    "output": "#dbeafe",
+    "layer": "#dcfce7",
+    "repeat": "#fef3c7",
+    "loop": "#fee2e2",
+    "param": "#ede9fe",
+    "op": "#f3f4f6",
+}
 
 
 def draw(program: Program, form: str, depth: int = 1) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dsl.dims import format_dim
+from dsl.dims import Expr, format_dim
 from dsl.ir import Graph, Node, Value
 from dsl.summary import live
 from dsl.types import TensorType
@@ -21,8 +21,8 @@ HIDDEN = frozenset({"const", "size"})
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box. `kind` is `input`, `output`, `layer`, `repeat`, `param` or `op`; `inside` is the graph of a layer, and `opened` its picture
-    where the box is drawn open."""
+    """One box. `kind` is `input`, `output`, `layer`, `repeat`, `loop`, `param` or `op`; `inside` is the graph of a layer or a block, and
+    `opened` its picture where the box is drawn open."""
 
     id: str
     kind: str
@@ -97,12 +97,22 @@ class _Painter:
             kind = node.op if node.op in ("input", "param") else "param" if node.op == "buffer" else "op"
             named = {"input": "name", "param": "path", "buffer": "path"}.get(node.op)
             return Box(self._id(node), kind, str(node.attributes[named]) if named else node.op, result)
-        if call.child is None:
+        if call.child is None and call.graph.kind != "block":
             return Box(self._id(node), "op", call.graph.definition, result)
         opened = picture(call.graph, self.depth - 1, self._id(node)) if self.depth > 1 else None
+        if call.graph.kind == "block":
+            return Box(self._id(node), "loop" if node.op != "grad" else "op", _block_label(node), result, call.graph, opened)
         copies = "" if call.count is None else f"{call.count} × "
         kind = "layer" if call.count is None else "repeat"
         return Box(self._id(node), kind, f"{call.child}: {copies}{call.graph.definition}", result, call.graph, opened)
+
+
+def _block_label(node: Node) -> str:
+    """What a node with a block does, and how often."""
+    bound = node.attributes.get("count", node.attributes.get("limit"))
+    if not isinstance(bound, int | Expr):
+        return node.op
+    return f"{node.op}: {format_dim(bound)} steps" + (" at most" if node.op == "while" else "")
 
 
 def _short(type_: TensorType) -> str:

@@ -2,7 +2,8 @@
 
 Cost is floating-point operations of one inference, as a formula of the symbolic dimensions. Convention: a multiply-add counts two (matmul,
 einsum, convolution), an elementwise operation one an element of its result, a reduction one an element of its operand, pooling one an
-element of each window; moving, comparing by sorting and drawing data count nothing. Parameters that are shared count once.
+element of each window, a `scan` its body at each step, a `while` its body up to the limit, a gradient three times what it is of; moving,
+comparing by sorting and drawing data count nothing. Parameters that are shared count once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from dsl.dims import Dim, substitute
+from dsl.dims import Dim, Expr, substitute
 from dsl.ir import Graph, Node, Program, size_of
 from dsl.ops.einsum import DOTS, parse_pattern
 from dsl.ops.registry import CARDS
@@ -72,11 +73,16 @@ def summarize(program: Program, entry: str | None = None) -> Summary:
 
 
 def _rows(
-    graph: Graph, prefix: str, depth: int, sizes: Mapping[str, Dim], copies: int, costs: _Costs, seen: set[str]
+    graph: Graph, prefix: str, depth: int, sizes: Mapping[str, Dim], copies: int, costs: _Costs, seen: set[str], steps: Dim = 1
 ) -> Iterator[Row]:
+    """The layers of a graph that is computed `steps` times."""
     for node in live(graph):
         call = node.target
-        if call is None or call.child is None:
+        if call is None:
+            continue
+        if call.graph.kind == "block":
+            yield from _rows(call.graph, prefix, depth, sizes, copies, costs, seen, steps * substitute(_times(node), sizes))
+        if call.child is None:
             continue
         times = 1 if call.count is None else call.count
         path = (
@@ -96,11 +102,11 @@ def _rows(
             tuple(_renamed(t, sizes) for t in node.types),
             copies * times * sum(o.trained for o in owned.values()),
             copies * times * sum(o.bytes for o in owned.values()),
-            copies * times * substitute(costs.of(call.graph), bindings),
+            steps * copies * times * substitute(costs.of(call.graph), bindings),
             shared,
         )
         if not shared:
-            yield from _rows(call.graph, f"{path}.", depth + 1, bindings, copies * times, costs, seen)
+            yield from _rows(call.graph, f"{path}.", depth + 1, bindings, copies * times, costs, seen, steps)
 
 
 def _renamed(type_: TensorType, sizes: Mapping[str, Dim]) -> TensorType:
@@ -134,10 +140,9 @@ def _owned(graph: Graph) -> dict[str, _Owned]:
             size = copies * size_of(parameter.type)
             trained = size if parameter.trained else 0
             found[prefix + name] = _Owned(trained, size - trained, size * parameter.type.dtype.bytes)
-        for node in graph.calls():
+        for node in graph.layers():
             call = node.target
-            if call is None or call.child is None:
-                continue
+            assert call is not None
             if call.count is None:
                 visit(call.graph, f"{prefix}{call.child}.", copies)
             else:
@@ -168,7 +173,17 @@ class _Costs:
         call = node.target
         if call is None:
             return cost(node, tuple(graph.type(v) for v in node.inputs))
+        if call.graph.kind == "block":
+            return _times(node) * self.of(call.graph)
         return (1 if call.count is None else call.count) * substitute(self.of(call.graph), call.bindings)
+
+
+def _times(node: Node) -> Dim:
+    """How often a block is computed: a `scan` once a step, a `while` as often as it may, a gradient three times (forward, and twice that
+    on the way back)."""
+    times = {"scan": node.attributes.get("count"), "while": node.attributes.get("limit"), "grad": 3}[node.op]
+    assert isinstance(times, int | Expr)
+    return times
 
 
 def cost(node: Node, operands: tuple[TensorType, ...]) -> Dim:

@@ -148,3 +148,21 @@ model M()(x: float[T, B]) -> (y: float[B]) {
         runs = [Interpreter({"seen.seen": np.asarray(1.0)}, training=training).run(p.main, inputs) for p in (
             program, inline(specialize(program, training=training)))]  # fmt: skip
         np.testing.assert_array_equal(runs[0]["y"], runs[1]["y"])
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "Norms"])  # whose layer is called `repeat`
+def test_a_graph_with_blocks_is_printed_as_the_language_has_it(model: str) -> None:
+    from dsl.parse import parse
+    from dsl.print_graph import print_program
+    from dsl.source import Source
+
+    parse(Source("printed.dl", print_program(compiled(model))))
+
+
+def test_what_a_print_of_a_loop_looks_like() -> None:
+    from dsl.print_graph import print_program
+
+    text = print_program(compiled("Counting"))
+    assert "  scan i in range(N) reverse=true carry y = v2 {" in text
+    assert "    scan x_j in x over N carry z = v3 {" in text
+    assert "    emit steps = " in text

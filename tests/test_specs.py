@@ -17,7 +17,9 @@ from dsl.loader import LIBRARY
 from dsl.parse import parse
 from dsl.printer import print_file
 from dsl.source import Source
+from dsl.types import DType
 from dsl.verification.compare import verify
+from dsl.verification.gradients import verify_gradients
 
 SPECS = Path(__file__).parent.parent / "specs"
 SMALL = tomllib.loads((SPECS / "small.toml").read_text())
@@ -59,6 +61,17 @@ def test_its_small_variant_is_the_same_on_every_backend(spec: str) -> None:
     assert {refusal.backend for refusal in report.refusals} == refused
     assert report.ok, report
     assert {row.backend for row in report.rows} >= {"torch", "jax", "onnx"} - refused
+
+
+@pytest.mark.parametrize("spec", sorted(SMALL))
+def test_the_gradients_of_its_small_variant_are_the_same(spec: str) -> None:
+    """PyTorch, JAX and central differences, in float64 and in the mode of training."""
+    settings: dict[str, object] = {name: value for name, value in SMALL[spec].items() if name not in ("dims", "refused")}
+    sizes = [{name: sizes[-1] for name, sizes in SMALL[spec]["dims"].items()}]
+    report = verify_gradients(compile_graph(SPECS / spec, settings, float_type=DType.F64), sizes=sizes, brief=True)
+    assert not report.refusals
+    assert report.ok, report
+    assert {row.backend for row in report.rows} == {"torch", "jax"}
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])

@@ -99,3 +99,12 @@ def test_types_are_in_the_sizes_of_the_model() -> None:
         ("half", "f32[B, T // 2]"),
         ("half.double", "f32[B, T // 2]"),
     ]
+
+
+def test_a_layer_in_a_scan_is_owned_once_and_costs_at_each_step() -> None:
+    text = "  layer fc = Linear(8, bias=false)\n  scan x_t in x over T carry h = zeros(4, 8) { h = fc(x_t) }\n  return h"
+    found = summary(body("x: float[T, 4, 8]", text))
+    (row,) = found.rows
+    assert (row.path, row.parameters, str(row.flops)) == ("fc", 64, "512 * T")
+    assert found.parameters == 64
+    assert str(found.flops) == "512 * T"
