@@ -118,6 +118,6 @@ def tensorboard(folder: Path) -> Writer:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         raise SpecError(
-            Diagnostic("DL0708", "TensorBoard needs the packages `torch` and `tensorboard`", help="pip install 'dslc[train]'"), 3
+            Diagnostic("DL0708", "TensorBoard needs the packages `torch` and `tensorboard`", help="pip install 'dslc[tensorboard]'"), 3
         ) from None
     return cast("Writer", SummaryWriter(str(folder / "tensorboard")))
