@@ -11,6 +11,7 @@ import pytest
 
 from dsl.cli import run
 from dsl.compiler import compile_training
+from dsl.diagnostics import SpecError
 from dsl.doctor import engine
 from dsl.doctor.examine import CHECKS, examine
 from dsl.doctor.finding import Finding, Report
@@ -75,7 +76,7 @@ def test_a_planted_fault_is_found(name: str, check: str, status: str, message: s
     assert report.ok == (status != "failed")
 
 
-@pytest.mark.parametrize("name", ["sound", "batch_norm", "zero_output"])
+@pytest.mark.parametrize("name", ["sound", "batch_norm", "zero_output", "actor_critic"])
 def test_what_is_sound_raises_no_alarm(name: str) -> None:
     assert problems(examined(FAULTS / f"{name}.dl")) == []
 
@@ -131,6 +132,21 @@ def test_the_variance_of_the_target_is_that_of_the_data(tmp_path: Path) -> None:
     assert found.numbers["expected"] == pytest.approx(float(np.var(y)), rel=1e-5)
 
 
+@pytest.mark.parametrize(("size", "message"), [(1, "is empty at"), (500, "longer than the context window")])
+def test_sizes_that_the_block_rules_out_are_refused(size: int, message: str) -> None:
+    training, _ = compile_training(ROOT / "specs/language/gpt2.dl", SHIPPED["language/gpt2.dl"])
+    with pytest.raises(SpecError, match=message):
+        examine(training, sizes={"T": size})
+
+
+def test_a_loss_that_holds_gradients_back_need_not_fall() -> None:
+    """The value of this one is 0 always, and its gradient is not."""
+    lines = ["layer net = Linear(1)", "y = net(x)", "minimize loss = mean(y - stop_gradient(y)) using adam(0.1)"]
+    training, _ = compile_training(Source("t.dl", "train T()(x: float[B, 5]) {\n" + "\n".join(lines) + "\n}\n"))
+    (found,) = examine(training, checks=["overfit"]).findings
+    assert (found.status.value, "stop_gradient" in found.message) == ("skipped", True)
+
+
 def test_jax_serves_where_torch_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CANDIDATES", ("jax",))
     assert problems(examined(FAULTS / "sound.dl")) == []
@@ -177,6 +193,7 @@ def test_json_has_all_findings(capsys: pytest.CaptureFixture[str]) -> None:
         (["--check", "overfitt"], 2, "did you mean `overfit`?"),
         (["--size", "T"], 2, "is not DIM=N"),
         (["--size", "T=4"], 2, "have no dimension `T`"),
+        (["--batch", "0"], 2, "--batch"),
         (["--data", "nothing.npz"], 4, "nothing.npz"),
         (["Other"], 2, "has no `train` block `Other`"),
     ],

@@ -26,6 +26,14 @@ class Term:
     span: Span
 
 
+def by_place(terms: list[Term]) -> list[list[Term]]:
+    """The terms that stand in one place of the spec together: a loop has one a step."""
+    groups: dict[object, list[Term]] = {}
+    for term in terms:
+        groups.setdefault((id(term.graph), term.span.start), []).append(term)
+    return list(groups.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A node that was computed: the layer that it is in, its results, and its place in the user's text."""

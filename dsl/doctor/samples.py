@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import Arrays
+from backends.reference import check_constraints
+from dsl.diagnostics import Diagnostic, SpecError
 from dsl.dims import as_symbol, evaluate, symbols_of
 from dsl.doctor.known_losses import LOSSES
 from dsl.initial_values import generator, in_dtype
@@ -56,6 +58,7 @@ def take_sample(training: Training, data: str | None, sizes: Mapping[str, int], 
     if data is None:
         check_sizes(training, sizes)
         found = _free_sizes(training, sizes, batch, seed)
+        _refuse(training, found)
         make = _Maker(training, found)
         rows, other = make.rows(batch, f"{seed}"), make.rows(batch, f"{seed} other")
         made_up = make.rows(max(batch, SPARE), f"{seed} made up")
@@ -64,6 +67,7 @@ def take_sample(training: Training, data: str | None, sizes: Mapping[str, int], 
     count = min(batch, dataset.rows)
     rows, other = (next(dataset.batches(count, seed=seed, epoch=epoch)) for epoch in (0, 1))
     known = _bound(training, rows)
+    _refuse(training, known)
     made_up = _Maker(training, known).rows(max(count, SPARE), f"{seed} made up")
     return Sample(rows, other, _few(training, rows), made_up, known, data)
 
@@ -96,6 +100,15 @@ def _free_sizes(training: Training, given: Mapping[str, int], batch: int, seed: 
             return sizes
     largest = max(graphs, key=lambda g: len(g.inputs))
     return {**choose_sizes(largest, 1, seed)[0], **given}
+
+
+def _refuse(training: Training, sizes: Mapping[str, int]) -> None:
+    """Raise SpecError for sizes that a requirement of the block rules out, or at which a tensor would be empty."""
+    for graph in training.program.entries.values():
+        check_constraints(graph, sizes)
+        if not feasible(graph, sizes):
+            shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            raise SpecError(Diagnostic("DL0811", f"a tensor of `{training.name}` is empty at {shown}", help="try larger sizes"))
 
 
 def _few(training: Training, rows: Arrays) -> Arrays:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dsl.doctor.finding import Finding, Status
 from dsl.doctor.known_losses import LOSSES, each
-from dsl.doctor.record import Term
+from dsl.doctor.record import Term, by_place
 from dsl.doctor.subject import Subject
 
 NAME = "baseline"
@@ -31,12 +31,12 @@ def check_baseline(subject: Subject) -> Iterator[Finding]:
         return
     measured = subject.measure(trial.weights, trial.batch, training=True)
     for objective in subject.training.objectives:
-        pairs = [pair for pair in (_pair(subject, term) for term in measured.terms[objective.name]) if pair is not None]
+        pairs = list(_pairs(subject, measured.terms[objective.name]))
         if not pairs:
             message = f"`{objective.name}` has no loss of the library in which predictions and targets could be told apart"
             yield Finding(NAME, Status.SKIPPED, message, span=objective.span)
             continue
-        own, others = (float(np.mean([pair[i] for pair in pairs])) for i in (0, 1))
+        own, others = min(pairs, key=lambda pair: pair[0] - BETTER * pair[1])
         numbers = {"own input": own, "inputs of others": others}
         seen, expected = f"{own:.3g} against {others:.3g}", f"at most {BETTER:.0%} of the loss with the inputs of others"
         if own <= BETTER * others:
@@ -47,6 +47,14 @@ def check_baseline(subject: Subject) -> Iterator[Finding]:
             certain = own > SAME * others and measured.is_sole(objective.name)
             status = Status.FAILED if certain else Status.WARNING
             yield Finding(NAME, status, message, seen, expected, objective.span, numbers)
+
+
+def _pairs(subject: Subject, terms: list[Term]) -> Iterator[tuple[float, float]]:
+    """For each place in the spec where a loss of the library stands: its mean, and that with the predictions of other rows."""
+    for group in by_place(terms):
+        found = [pair for pair in (_pair(subject, term) for term in group) if pair is not None]
+        if found:
+            yield float(np.mean([own for own, _ in found])), float(np.mean([others for _, others in found]))
 
 
 def _pair(subject: Subject, term: Term) -> tuple[float, float] | None:

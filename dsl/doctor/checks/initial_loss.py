@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dsl.doctor.finding import Finding, Status
 from dsl.doctor.known_losses import LOSSES, Chance, chance, each
-from dsl.doctor.record import Term
+from dsl.doctor.record import Term, by_place
 from dsl.doctor.subject import Subject
 
 NAME = "initial-loss"
@@ -29,16 +29,8 @@ def check_initial_loss(subject: Subject) -> Iterator[Finding]:
             message = f"`{objective.name}` is {value:.3g}; it has no loss of the library, so nothing says what to expect"
             yield Finding(NAME, Status.SKIPPED, message, f"{value:.4g}", "", objective.span, {"loss": value})
             continue
-        for group in _by_place(terms):
+        for group in by_place(terms):
             yield _judged(subject, group)
-
-
-def _by_place(terms: list[Term]) -> list[list[Term]]:
-    """The terms that stand in one place of the spec together: a loop has one a step."""
-    groups: dict[object, list[Term]] = {}
-    for term in terms:
-        groups.setdefault((id(term.graph), term.span.start), []).append(term)
-    return list(groups.values())
 
 
 def _judged(subject: Subject, terms: list[Term]) -> Finding:
