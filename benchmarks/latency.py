@@ -50,11 +50,11 @@ class Comparison:
 
 
 class Worker:
-    """A process of targets.py."""
+    """A process of targets.py, or of another script that answers as it does."""
 
-    def __init__(self, target: str, network: str, folder: Path) -> None:
+    def __init__(self, target: str, network: str, folder: Path, script: str = "targets.py") -> None:
         self.target = target
-        command = [sys.executable, str(HERE / "targets.py"), target, network, str(folder)]
+        command = [sys.executable, str(HERE / script), target, network, str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.first = self._answer()
 
@@ -105,13 +105,19 @@ def compare(network: str, ours: str, theirs: str, folder: Path, rounds: int = RO
     difference = float(np.abs(a - b).max() / np.abs(b).max())
     if a.shape != b.shape or not difference <= DIFFERENCE:
         raise AssertionError(f"{network}: {ours} and {theirs} differ by {difference:.2g} of the largest output")
+    least = take_turns(workers, SECONDS[network], rounds)
+    return Comparison(network, ours, theirs, least[0], least[1], workers[0].first, workers[1].first, difference)
+
+
+def take_turns(workers: list[Worker], seconds: float, rounds: int) -> list[float]:
+    """The best time of each of two processes, which are ended."""
     least = [float("inf"), float("inf")]
     for i in range(rounds):
         for j in (0, 1) if i % 2 == 0 else (1, 0):
-            least[j] = min(least[j], workers[j].best(SECONDS[network]))
+            least[j] = min(least[j], workers[j].best(seconds))
     for worker in workers:
         worker.close()
-    return Comparison(network, ours, theirs, least[0], least[1], workers[0].first, workers[1].first, difference)
+    return least
 
 
 def compare_all(networks: list[str], pairs: list[tuple[str, str]], rounds: int = ROUNDS) -> list[Comparison]:
