@@ -16,7 +16,7 @@ import numpy as np
 
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Node, Program
-from dsl.training import Training
+from dsl.training import Rule, Training
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -116,6 +116,9 @@ class TrainingSession(Protocol):
 @runtime_checkable
 class TrainingBackend(Protocol):
     """A backend that can write and run the training itself."""
+
+    def rule_refusal(self, rule: Rule, how: TrainOptions) -> str | None:
+        """Why this backend has not the rule, one of those that the language has no formula for, or None when it has."""
 
     def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact: ...
 

@@ -11,7 +11,7 @@ from backends.jax_file import FileWriter, entry_names, needs_x64
 from backends.jax_rows import ROWS
 from backends.trainings import draws
 from dsl.ir import Node, Program
-from dsl.training import Training
+from dsl.training import Rule, Training
 
 
 class JaxBackend:
@@ -33,6 +33,11 @@ class JaxBackend:
         from backends.jax_session import JaxSession
 
         return JaxSession(artifact.content.decode(), program, entry_names(program), weights, needs_x64(program), device)
+
+    def rule_refusal(self, rule: Rule, how: TrainOptions) -> str | None:
+        return (
+            "optax.lbfgs does one iteration a step, by another line search, and has other settings; train with `--backend torch`"
+        )
 
     def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact:
         from backends.jax_training import training_source

@@ -16,7 +16,7 @@ from backends.jax_file import FileWriter, layers
 from backends.jax_optimizers import spelled
 from backends.jax_steps import Block, StepWriter
 from backends.python_scalars import constant_of
-from backends.trainings import entries_of, followers_of, layers_of, rules_of
+from backends.trainings import entries_of, followers_of, graphs_of, layers_of, rules_of
 from backends.writer import Expression, Line, call, number_text, quoted, rendered, sequence
 from dsl.training import Rule, Training
 
@@ -53,7 +53,7 @@ class TrainingWriter(FileWriter):
             e: self.names.new(f"{e}_of") if name in RESERVED or name in _updates() else name for e, name in self.entries.items()
         }
         rules = [rule for objective in training.objectives for rule in objective.rules]
-        graphs = [g for rule in rules for g in (rule.update, rule.rate)]
+        graphs = [g for rule in rules for g in graphs_of(rule).values()]
         self.facts |= facts_of_all(graphs)
         known = {id(g): g for root in graphs for g in root.callees()}
         self.graphs += [g for g in known.values() if all(g is not h for h in self.graphs)]
@@ -125,7 +125,7 @@ class TrainingWriter(FileWriter):
         return _call_of(text.replace("{rate}", rate))
 
     def _function(self, wanted: str, rule: Rule, what: str) -> str:
-        name, keywords = self.function(rule.update if what == "update" else rule.rate, wanted)
+        name, keywords = self.function(graphs_of(rule)[what], wanted)
         return name if not keywords else f"partial({', '.join([name, *keywords])})"
 
     def _begin(self, groups: dict[str, str]) -> list[Line]:

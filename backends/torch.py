@@ -22,7 +22,7 @@ from backends.torch_names import method_name
 from backends.torch_rows import ROWS
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Node, Program
-from dsl.training import Training
+from dsl.training import Rule, Training
 from dsl.types import DType
 
 if TYPE_CHECKING:
@@ -172,6 +172,11 @@ class TorchBackend:
         model = main_class(module_of(artifact.content.decode()))()
         state = {name: torch.as_tensor(np.asarray(weights[name])) for name in program.parameters()}
         return TorchSession(program, model.to(device), state, device)
+
+    def rule_refusal(self, rule: Rule, how: TrainOptions) -> str | None:
+        if how.amp is not None:
+            return f"it compares losses that are nearer to each other than {how.amp} can tell (leave `--amp` out)"
+        return "it is given the loss of the whole batch (leave `--accumulate` out)" if how.accumulate != 1 else None
 
     def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact:
         from backends.torch_training import training_source

@@ -41,6 +41,7 @@ class StepWriter:
             "model",
             "optimizers",
             "optimizer",
+            "closure",
             "step",
             "found",
             "parameters",
@@ -133,6 +134,8 @@ class StepWriter:
             elif rule.plateau is not None:
                 rate = number(constant_of(rule.rate) or 0.0)
                 lines.append(Line(indent, f'{optimizer}.param_groups[0]["lr"] = {rate.text} * scales[{quoted(key)}]'))
+        if any(rule.update is None for _, rule in rules):
+            return [*lines, *self._closure(objective, indent)]
         lines += [Line(indent, f"{optimizer}.zero_grad()") for optimizer in optimizers]
         groups = [f'{optimizer}.param_groups[0]["params"]' for optimizer in optimizers]
         whole = self._is_whole(objective)
@@ -148,6 +151,23 @@ class StepWriter:
             function = "clip_grad_norm_" if objective.clip.kind == "norm" else "clip_grad_value_"
             lines.append(Line(indent, "", call(f"nn.utils.{function}", parameters, number(objective.clip.limit))))
         return [*lines, *(Line(indent, f"{optimizer}.step()") for optimizer in optimizers)]
+
+    def _closure(self, objective: Objective, indent: int) -> list[Line]:
+        """The step of an optimizer that computes the loss several times: what is found is what it was at first."""
+        results = self._results(objective)
+        inputs = None if self._is_whole(objective) else 'optimizer.param_groups[0]["params"]'
+        return [
+            Line(indent, "def ", Expression("closure() -> Tensor"), ":"),
+            Line(indent + 1, "optimizer.zero_grad()"),
+            *self._computed(objective, results, self.variables, indent + 1),
+            Line(indent + 1, "", call("loss.backward", inputs=inputs)),
+            *(
+                Line(indent + 1, "", call("found.setdefault", quoted(name), f"{v}.detach()"))
+                for name, v in self._keys(objective, results)
+            ),
+            Line(indent + 1, "return loss"),
+            Line(indent, "optimizer.step(closure)"),
+        ]
 
     def _is_whole(self, objective: Objective) -> bool:
         """Whether no parameter but those of the objective could get a gradient, so that none must be named."""

@@ -18,6 +18,12 @@ DTYPES = {
     DType.I8: torch.int8, DType.U8: torch.uint8, DType.I32: torch.int32, DType.I64: torch.int64, DType.BOOL: torch.bool,
 }  # fmt: skip
 
+NUMBER, LIST = ":number", ":list"
+"""What the names of parts of an optimizer's state end with, where they are no tensors."""
+
+SCRATCH = frozenset({"al"})
+"""Lists that an optimizer (LBFGS) fills anew in each step."""
+
 
 class TorchTraining:
     """A model, its optimizers and the functions of the file. Draws of step n are those of a generator seeded by the seed and n."""
@@ -66,15 +72,20 @@ class TorchTraining:
         return {name: _array(tensor) for name, tensor in self.model.state_dict().items() if name in owned}
 
     def moments(self) -> Arrays:
-        return {name: _array(value) for name, _, _, value in self._state()}
+        return dict(self._state())
 
-    def _state(self) -> Iterator[tuple[str, dict[str, torch.Tensor], str, torch.Tensor]]:
-        """What the optimizers keep: a name for it, and where it is."""
+    def _state(self) -> Iterator[tuple[str, np.ndarray]]:
+        """What the optimizers keep: tensors, numbers, and tensors of one shape in a list, each with a name that says which it is."""
         for key, optimizer in self.optimizers.items():
             for parameter, state in optimizer.state.items():
                 for part, value in state.items():
+                    name = f"{key}/{self._names[parameter]}/{part}"
                     if isinstance(value, torch.Tensor):
-                        yield f"{key}/{self._names[parameter]}/{part}", state, part, value
+                        yield name, _array(value)
+                    elif isinstance(value, int | float):
+                        yield name + NUMBER, np.asarray(value)
+                    elif isinstance(value, list) and part not in SCRATCH:
+                        yield name + LIST, _array(torch.stack(value)) if value else np.zeros(0, np.float32)
 
     def restore(self, weights: Arrays, moments: Arrays) -> None:
         self._load(weights)
@@ -82,9 +93,14 @@ class TorchTraining:
         for name, value in moments.items():
             key, path, part = name.split("/")
             parameter = parameters[path]
+            state = self.optimizers[key].state[parameter]
             tensor = torch.as_tensor(np.array(value))
-            own = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
-            self.optimizers[key].state[parameter][part] = own
+            if part.endswith(NUMBER):
+                state[part.removesuffix(NUMBER)] = value.item()
+            elif part.endswith(LIST):
+                state[part.removesuffix(LIST)] = [row.clone() for row in tensor.to(parameter.device)]
+            else:
+                state[part] = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
 
 
 def _mixed(seed: int, step: int) -> int:

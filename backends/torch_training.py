@@ -82,6 +82,8 @@ class _FileWriter:
         return [*found, _updates()] if found else []
 
     def _defined(self, rule: Rule, names: Namespace) -> tuple[str, list[str]]:
+        if rule.update is None:
+            raise InternalError(f"`{rule.name}` has no formula and no name in torch.optim")
         tree = Tree([rule.update])
         texts = definitions(tree, names)
         assert tree.root.definition is not None

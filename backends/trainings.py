@@ -37,6 +37,11 @@ def rules_of(objective: Objective) -> list[tuple[str, Rule]]:
     return [(f"{objective.name} {i}", rule) for i, rule in enumerate(objective.rules)]
 
 
+def graphs_of(rule: Rule) -> dict[str, Graph]:
+    """The graphs of a rule: of its rate, and of its update where the language has one."""
+    return {"rate": rule.rate} if rule.update is None else {"update": rule.update, "rate": rule.rate}
+
+
 def layers_of(training: Training, names: Sequence[str]) -> list[str] | None:
     """Layers of the block whose parameters are together those of that name; [] for all, None where there are no such layers."""
     trained = [name for name, p in training.program.parameters().items() if p.trained]

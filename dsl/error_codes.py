@@ -506,6 +506,13 @@ CODES: dict[str, Code] = {
         "`fn f(x) = ... backward(g) = ...` says what the gradient of `f` is: from the gradients of its results "
         "(`g`, in order) and its own parameters, one gradient for each floating tensor among these, of its type.",
     ),
+    "DL0538": Code(
+        "an optimiser that computes the loss several times a step",
+        "`lbfgs` has all parameters of its objective, follows the gradient itself, and compares losses of one step with each other. So it "
+        "is the only optimiser of its objective, there is no `clip`, and the loss is the same each time: no layer behind it draws or "
+        "changes a buffer. A draw outside of layers is made once a step and may be there. "
+        "docs/optimizers.md has more about it.",
+    ),
     "DL0601": Code(
         "nested too deep",
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.base import Arrays, Artifact, Backend, EmitOptions, TrainingBackend, TrainOptions
-from backends.trainings import entries_of
+from backends.trainings import entries_of, graphs_of
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.ir import Node, Program
 from dsl.source import NOWHERE
@@ -66,9 +66,7 @@ def lower_training(
     """Passes, refusals and code for a `train` block, and the block as it is after the passes."""
     from dsl.passes.pipeline import NAMES, optimize
 
-    if not isinstance(found, TrainingBackend):
-        message = f"the backend `{found.name}` cannot train"
-        raise SpecError(Diagnostic("DL0713", message, help="train with `torch` or `jax`, and compile the weights"), exit_code=2)
+    trains = training_backend(training, found, how)
     names = frozenset(disabled)
     for name in sorted(names - set(NAMES)):
         raise _unknown("DL0706", "pass", name, NAMES)
@@ -86,12 +84,29 @@ def lower_training(
     draws = program.entries["draws"] if training.draws is not None else None
     training = replace(training, program=Program(program.name, entries), objectives=objectives, draws=draws)
     with explain_missing(found.name):
-        return found.emit_training(training, options, how), training
+        return trains.emit_training(training, options, how), training
+
+
+def training_backend(training: Training, found: Backend, how: TrainOptions) -> TrainingBackend:
+    """The backend, if it trains and has all rules of the training: SpecError where it has not."""
+    if not isinstance(found, TrainingBackend):
+        message = f"the backend `{found.name}` cannot train"
+        raise SpecError(Diagnostic("DL0713", message, help="train with `torch` or `jax`, and compile the weights"), exit_code=2)
+    own = [rule for objective in training.objectives for rule in objective.rules if rule.update is None]
+    reasons = [(rule, found.rule_refusal(rule, how)) for rule in own]
+    refused = [
+        Diagnostic("DL0702", f"`{rule.name}` cannot be compiled to {found.name}: {reason}", rule.span)
+        for rule, reason in reasons
+        if reason is not None
+    ]
+    if refused:
+        raise SpecError(refused)
+    return found
 
 
 def _best_rule(rule: Rule, best: Callable[[Program], Program]) -> Rule:
-    made = best(Program(rule.name, {"update": rule.update, "rate": rule.rate})).entries
-    return replace(rule, update=made["update"], rate=made["rate"])
+    made = best(Program(rule.name, graphs_of(rule))).entries
+    return replace(rule, update=made.get("update"), rate=made["rate"])
 
 
 def only_entry(program: Program, entry: str) -> Program:

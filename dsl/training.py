@@ -32,16 +32,18 @@ class Rule:
     """How the parameters of one group are updated.
 
     `update` is the rule as a function of the language: (p, g, *state, step, lr) -> (p, *state), on tensors of one axis of any length;
-    elementwise rules hold for any shape. `step` counts the updates from 1, `state` begins at zero. `rate` gives the learning rate for the
-    number of updates done before, a float scalar. `library` says that the rule is the library's own, which a target may have a word for.
-    `settings` are the rule's static arguments by name (betas, eps, weight_decay), without lr.
+    elementwise rules hold for any shape. `step` counts the updates from 1, `state` begins at zero. `update` is None for a rule that only a
+    target has, which computes the loss several times a step (`lbfgs`): that is the only rule of its objective, whose loss is the same each
+    time and whose gradient has no bound. `rate` gives the learning rate for the number of updates done before, a float scalar. `library`
+    says that the rule is the library's own, which a target may have a word for. `settings` are the rule's static arguments by name (betas,
+    eps, weight_decay), without lr.
     """
 
     name: str
     library: bool
     settings: Mapping[str, StaticValue]
     state: tuple[str, ...]
-    update: Graph
+    update: Graph | None
     rate: Graph
     parameters: tuple[str, ...]
     plateau: Plateau | None = None

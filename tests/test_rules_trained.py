@@ -80,6 +80,7 @@ def module_of(rule: str, target: str) -> ModuleType:
 def trace(rule: str) -> list[float]:
     """The losses by the rule's own graph."""
     (found,) = training(rule, DType.F64).objectives[0].rules
+    assert found.update is not None
     values, state = dict(START), {n: {s: np.zeros(v.size) for s in found.state} for n, v in START.items()}
     losses = []
     for step in range(STEPS):

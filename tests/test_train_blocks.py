@@ -80,6 +80,7 @@ def test_groups_of_parameters_have_rules_of_their_own() -> None:
 def test_a_rule_is_a_function_of_the_language() -> None:
     rule = only(training("layer net = Net()\n minimize mse(net(x), y) using adam(0.1)")).rules[0]
     assert (rule.name, rule.library, rule.state) == ("adam", True, ("m", "v"))
+    assert rule.update is not None
     assert list(rule.update.inputs) == ["p", "g", "m", "v", "step", "lr"]
     one = np.ones(3)
     new = Interpreter({}).run(
@@ -92,6 +93,7 @@ def test_state_that_the_settings_leave_unused_is_dropped() -> None:
     for written, state in {"sgd(0.1)": (), "sgd(0.1, momentum=0.9)": ("m",), "rmsprop(0.1)": ("v",)}.items():
         rule = only(training(f"layer net = Net()\n minimize mse(net(x), y) using {written}")).rules[0]
         assert rule.state == state
+        assert rule.update is not None
         assert list(rule.update.inputs) == ["p", "g", *state, "step", "lr"]
 
 

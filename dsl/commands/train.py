@@ -90,7 +90,7 @@ def train_command(
     """
     from backends.base import TrainOptions
     from dsl.compiler import compile_training
-    from dsl.lower import weights_of
+    from dsl.lower import training_backend, weights_of
     from dsl.target import backend as find_backend
     from dsl.trainer.loop import train
     from dsl.trainer.prepare import Length, open_batches, prepare, steps_of
@@ -110,12 +110,12 @@ def train_command(
         return weights_of(program, weights, seed)
 
     training = compiled({})
+    how = TrainOptions(amp, accumulate)
+    training_backend(training, found, how)
     opened = open_batches(training, data, dimension_sizes(sizes), validation)
     training, count = steps_of(compiled, training, Length(steps, epochs), opened[0].batch_count(batch))
     place = Path(out) if out is not None else Path("runs") / training.name
-    job = prepare(
-        training, found, opened, TrainOptions(amp, accumulate), batch=batch, device=device, source=Path(spec).name, weights=begin
-    )
+    job = prepare(training, found, opened, how, batch=batch, device=device, source=Path(spec).name, weights=begin)
     wanted = Settings(
         place,
         count,

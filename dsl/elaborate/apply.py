@@ -16,6 +16,7 @@ from dsl.elaborate.familiar import reconciliation, suggested
 from dsl.elaborate.frame import Frame, snake_case, tensor
 from dsl.elaborate.index import index_tensor
 from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, StaticFunction
+from dsl.elaborate.target_rules import TargetRule
 from dsl.elaborate.values import (
     Function,
     Gradient,
@@ -108,6 +109,8 @@ class Applier:
                 return self._cast(frame, function, given[0], span)
             case RepeatLayer():
                 return self.apply(frame, self.place(frame, function, None, span), "forward", given, span)
+            case TargetRule():
+                raise error("DL0209", f"the optimiser `{function.name}` stands after `using` in a `minimize`", span)
             case _:
                 raise error("DL0209", f"{describe(function)} cannot be applied", span, help=hidden_function(frame, function))
 

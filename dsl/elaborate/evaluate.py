@@ -9,6 +9,7 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.elaborate.context import MOST_ROUNDS, Context, error, not_poison
 from dsl.elaborate.frame import Frame, no_member, unknown_name
 from dsl.elaborate.statics import STATIC_FUNCTIONS
+from dsl.elaborate.target_rules import TARGET_RULES
 from dsl.elaborate.values import (
     GRADIENT,
     TRAINING,
@@ -128,7 +129,7 @@ class Evaluator:
             return self.context.float_type
         if name in STATIC_FUNCTIONS:
             return DType.I64 if name == "int" else STATIC_FUNCTIONS[name]
-        return INITIALIZERS.get(name) or DTYPES.get(name)
+        return INITIALIZERS.get(name) or DTYPES.get(name) or TARGET_RULES.get(name)
 
     def defined(self, definition: syntax.Definition, unit: Unit) -> object:
         match definition:
@@ -142,7 +143,7 @@ class Evaluator:
                 return None
 
     def _unknown(self, frame: Frame, name: str, span: Span) -> SpecError:
-        functions = [*CARDS, *SUGAR, *STATIC_FUNCTIONS, *INITIALIZERS, *DTYPES, *library_index()]
+        functions = [*CARDS, *SUGAR, *STATIC_FUNCTIONS, *INITIALIZERS, *DTYPES, *TARGET_RULES, *library_index()]
         if name[:1].isupper():
             lowered = name.lower()
             same = next((f for f in functions if f.replace("_", "") == lowered), None)

@@ -16,8 +16,9 @@ from dsl.elaborate.blocks import symbols_of_nodes
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.frame import Frame, tensor
 from dsl.elaborate.instantiate import Callee, plain_static
+from dsl.elaborate.target_rules import TargetRule, check_alone, check_same_loss
 from dsl.elaborate.values import Function, Instance, ParameterSet, Tensor, describe, is_static
-from dsl.ir import Graph, Node, Program, Value, owned
+from dsl.ir import Graph, Node, Program, StaticValue, Value, owned
 from dsl.ops.registry import CARDS
 from dsl.source import Span
 from dsl.training import Clip, Follower, Objective, Plateau, Rule, Training
@@ -96,6 +97,7 @@ class Objectives:
         clip = None
         if statement.clip is not None:
             clip = Clip(statement.clip_kind, self._positive(frame, statement.clip, "`clip`"))
+        check_alone(statement, [rule for rule, _ in rules])
         every = self._count(frame, statement.every, "`every`") if statement.every is not None else 1
         parts.minimized.append(Minimized(name, loss, statement, over, rules, clip, every))
 
@@ -190,6 +192,8 @@ class Objectives:
         expression = written.optimizer
         call = expression if isinstance(expression, syntax.Call) else syntax.Call(expression, (), expression.span)
         function = not_poison(self.context.evaluate(frame, call.function))
+        if isinstance(function, TargetRule):
+            return self._target_rule(frame, function, call, written.span)
         if not isinstance(function, Function):
             raise error("DL0535", f"an optimiser is needed after `using`, and this is {describe(function)}", call.function.span)
         definition = function.definition
@@ -206,22 +210,26 @@ class Objectives:
         plain = {n: plain_static(v) for n, v in settings.items()}
         return Rule(definition.name, library, plain, state, update, rate, (), plateau, written.span)
 
+    def _target_rule(self, frame: Frame, rule: TargetRule, call: syntax.Call, span: Span) -> Rule:
+        """A rule that only a target has."""
+        written = _written(rule.name, call, ["lr", *rule.settings])
+        rate = written["lr"].value if "lr" in written else syntax.Literal(rule.rate, f"{rule.rate}", call.span)
+        settings: dict[str, StaticValue] = {}
+        for name, setting in rule.settings.items():
+            settings[name] = setting.default
+            if name in written:
+                given = written[name].value
+                value = not_poison(self.context.evaluator.single(frame, given))
+                settings[name] = setting.checked(name, value, given.span)
+        graph, plateau = self._rate(frame, rate)
+        return Rule(rule.name, True, settings, (), None, graph, (), plateau, span)
+
     def _settings(
         self, frame: Frame, function: Function, call: syntax.Call, names: Sequence[str]
     ) -> tuple[dict[str, object], Graph, Plateau | None]:
         """The settings of a rule by name, those left out by their defaults, and its learning rate as a graph of the step."""
         definition = function.definition
-        written: dict[str, syntax.Argument] = {}
-        for i, argument in enumerate(call.arguments):
-            if argument.name is None and i >= len(names):
-                raise error("DL0203", f"`{definition.name}` takes {len(names)} settings", argument.span)
-            name = argument.name or names[i]
-            if name not in names:
-                help = f"it has {', '.join(f'`{n}`' for n in names)}"
-                raise error("DL0203", f"`{definition.name}` has no setting `{name}`", argument.span, help=help)
-            if name in written:
-                raise error("DL0205", f"`{name}` is given twice", argument.span)
-            written[name] = argument
+        written = _written(definition.name, call, names)
         scope = Frame(frame.graph, frame.builder, function.unit)
         settings: dict[str, object] = {}
         rate: tuple[Graph, Plateau | None] | None = None
@@ -339,9 +347,7 @@ class Objectives:
         everything = list(dict.fromkeys(everything))
         taken: dict[str, Span] = {}
         objectives = [self._objective(graph, m, everything, taken) for m in parts.minimized]
-        shared = self._shared_draws(
-            graph, [m.loss.value for m in parts.minimized] + [t.value for t, _, _ in parts.metrics.values()]
-        )
+        shared = self._shared_draws(graph, parts)
         entries: dict[str, Graph] = {}
         metrics: dict[str, str] = {}
         for i, minimized in enumerate(parts.minimized):
@@ -371,6 +377,9 @@ class Objectives:
         obstructed = obstacles(graph, minimized.loss.value, set(selected), set())
         if obstructed:
             raise SpecError([_no_gradient(n.op, n.span, statement.span) for n in obstructed])
+        own = next((rule for rule, _ in minimized.rules if rule.update is None), None)
+        if own is not None:
+            check_same_loss(own.name, graph, minimized.loss.value, own.span)
         if not trained:
             message = f"no parameter changes `{minimized.name}`" if selected else "this objective is over no parameter"
             raise error("DL0534", message, statement.span, help="gradients stop at `stop_gradient`, comparisons and integers")
@@ -421,12 +430,15 @@ class Objectives:
 
     # --- draws that several objectives read ---
 
-    def _shared_draws(self, graph: Graph, roots: Sequence[Value]) -> dict[Value, str]:
-        """The draws outside of any layer that more than one objective or metric reads, with a name for each."""
+    def _shared_draws(self, graph: Graph, parts: TrainingParts) -> dict[Value, str]:
+        """The draws outside of any layer that more than one objective or metric reads, or one that is computed several times a step, with
+        a name for each."""
         readers: dict[int, int] = {}
+        repeated = {m.loss.value for m in parts.minimized if any(rule.update is None for rule, _ in m.rules)}
+        roots = [m.loss.value for m in parts.minimized] + [t.value for t, _, _ in parts.metrics.values()]
         for root in dict.fromkeys(roots):
             for node_id in graph.ancestors(root):
-                readers[node_id] = readers.get(node_id, 0) + 1
+                readers[node_id] = readers.get(node_id, 0) + (2 if root in repeated else 1)
         shared: dict[Value, str] = {}
         for node in graph:
             if readers.get(node.id, 0) > 1 and node.op in CARDS and CARDS[node.op].random and not node.inputs:
@@ -435,6 +447,22 @@ class Objectives:
                     name += "_"
                 shared[Value(node.id)] = name
         return shared
+
+
+def _written(rule: str, call: syntax.Call, names: Sequence[str]) -> dict[str, syntax.Argument]:
+    """The settings of a rule that are written, by name."""
+    written: dict[str, syntax.Argument] = {}
+    for i, argument in enumerate(call.arguments):
+        if argument.name is None and i >= len(names):
+            raise error("DL0203", f"`{rule}` takes {len(names)} settings", argument.span)
+        name = argument.name or names[i]
+        if name not in names:
+            help = f"it has {', '.join(f'`{n}`' for n in names)}"
+            raise error("DL0203", f"`{rule}` has no setting `{name}`", argument.span, help=help)
+        if name in written:
+            raise error("DL0205", f"`{name}` is given twice", argument.span)
+        written[name] = argument
+    return written
 
 
 def _without_idle(update: Graph, state: Sequence[str]) -> tuple[Graph, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from backends.python_scalars import constant_of
-from backends.trainings import entries_of
+from backends.trainings import entries_of, graphs_of
 from dsl.data import Dataset
 from dsl.ir import Program
 from dsl.print_graph import print_program
@@ -48,6 +48,6 @@ def _rule(rule: Rule) -> str:
 
 def _digest(training: Training) -> str:
     programs = [entries_of(training)]
-    programs += [Program("rule", {"update": r.update, "rate": r.rate}) for o in training.objectives for r in o.rules]
+    programs += [Program("rule", graphs_of(r)) for o in training.objectives for r in o.rules]
     text = "\n".join(print_program(p) for p in programs)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
