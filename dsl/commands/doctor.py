@@ -26,6 +26,7 @@ MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "skipped": "skipp
     "--size", "sizes", multiple=True, metavar="DIM=N", help="A symbolic dimension, such as the window of a text; repeatable."
 )
 @click.option("--check", "checks", multiple=True, metavar="NAME", help="This check only; repeatable.")
+@click.option("--steps", metavar="N", type=click.IntRange(min=1), default=300, show_default=True, help="Steps to learn by heart.")
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and rows.")
 @click.option(
     "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=settings_of, help="A hyper-parameter; repeatable."
@@ -39,6 +40,7 @@ def doctor_command(
     batch: int,
     sizes: tuple[str, ...],
     checks: tuple[str, ...],
+    steps: int,
     seed: int,
     settings: dict[str, str],
     layers: bool,
@@ -73,7 +75,7 @@ def doctor_command(
     training, warnings = compile_training(spec, settings, name=name)
     if not as_json:
         report(warnings)
-    found = examine(training, data=data, sizes=dimension_sizes(sizes), batch=batch, seed=seed, checks=checks)
+    found = examine(training, data=data, sizes=dimension_sizes(sizes), batch=batch, seed=seed, steps=steps, checks=checks)
     if as_json:
         print_json(_as_json(found))
     else:

@@ -10,6 +10,7 @@ from dsl.doctor.checks import baseline, batch, gradients, initial_loss, inputs, 
 from dsl.doctor.finding import Finding, Report
 from dsl.doctor.samples import take_sample
 from dsl.doctor.subject import Subject
+from dsl.doctor.trial import STEPS
 from dsl.training import Training
 
 Check = Callable[[Subject], Iterator[Finding]]
@@ -34,15 +35,16 @@ def examine(
     sizes: Mapping[str, int] | None = None,
     batch: int = BATCH,
     seed: int = 0,
+    steps: int = STEPS,
     checks: Sequence[str] = (),
 ) -> Report:
-    """Look at a training before it begins. `data` is as for `dslc train`, else rows are made up; `checks` are names of `CHECKS`, all by
-    default. SpecError where data does not fit the block."""
+    """Look at a training before it begins. `data` is as for `dslc train`, else rows are made up; `steps` is the most that the short
+    training takes; `checks` are names of `CHECKS`, all by default. SpecError where data does not fit the block."""
     if not training.inputs:
         message = f"`{training.name}` has no inputs, so there is no batch to look at"
         raise SpecError(Diagnostic("DL0839", message, help="inputs stand in the second brackets: `train T()(x: float[B, 4])`"))
     sample = take_sample(training, data, sizes or {}, batch, seed)
-    subject = Subject(training, sample, seed, engine.installed())
+    subject = Subject(training, sample, seed, steps, engine.installed())
     findings = tuple(finding for name in checks or CHECKS for finding in CHECKS[name](subject))
     table = scale.scales(subject) if scale.NAME in (checks or CHECKS) else ()
     return Report(training.name, sample.source, findings, table)

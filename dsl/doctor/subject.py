@@ -44,11 +44,12 @@ class Measured:
 class Subject:
     """A training on the examiner's table. What several checks need is computed once."""
 
-    def __init__(self, training: Training, sample: Sample, seed: int, engine: Engine | None) -> None:
+    def __init__(self, training: Training, sample: Sample, seed: int, steps: int, engine: Engine | None) -> None:
         self.original = training
         self.training = replace(training, program=drop_dropout(training.program))
         self.sample = sample
         self.seed = seed
+        self.steps = steps
         self.engine = engine
         self.weights = with_followers(self.training, initial_weights(training.program, seed))
 
@@ -131,7 +132,11 @@ class Subject:
         """A short training on a few rows; None where nothing is installed that trains."""
         if self.engine is None:
             return None
-        return attempt(self.engine, self.training, self.weights, self.sample.few, self.seed)
+        return self.attempt(self.engine, self.training)
+
+    def attempt(self, engine: Engine, training: Training) -> Trial:
+        """A short training of this block, or of the same with other rules."""
+        return attempt(engine, training, self.weights, self.sample.few, self.seed, self.steps)
 
 
 _UNITS = ("relu", "tanh", "sigmoid")

@@ -43,7 +43,7 @@ class Trial:
         return all(math.isfinite(value) for value in self.last.values())
 
 
-def attempt(engine: Engine, training: Training, weights: Arrays, batch: Arrays, seed: int, steps: int = STEPS) -> Trial:
+def attempt(engine: Engine, training: Training, weights: Arrays, batch: Arrays, seed: int, steps: int) -> Trial:
     """Train on one batch over and over."""
     session = engine.training(training, weights, seed)
     names = [objective.name for objective in training.objectives]

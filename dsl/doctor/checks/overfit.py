@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dsl.doctor.finding import Finding, Status
 from dsl.doctor.known_losses import reaches_zero
 from dsl.doctor.subject import Subject
-from dsl.doctor.trial import Trial, attempt, with_adam
+from dsl.doctor.trial import Trial, with_adam
 
 NAME = "overfit"
 
@@ -66,7 +66,7 @@ def _learned(subject: Subject, trial: Trial, seen: str, numbers: dict[str, float
     if reached <= LEARNED:
         return found(Status.OK, f"{rows} {unit} learned by heart in {trial.steps} steps")
     assert subject.engine is not None
-    other = attempt(subject.engine, with_adam(subject.training), subject.weights, trial.batch, subject.seed)
+    other = subject.attempt(subject.engine, with_adam(subject.training))
     numbers[f"{name} after adam"] = other.last[name]
     of_adam = other.last[name] / other.first[name]
     if of_adam <= LEARNED:
