@@ -174,6 +174,8 @@ _NOUNS = {
     "repeat": "h", "stop_gradient": "h", "softplus": "h", "expand": "h", "dropout": "h", "stack": "h", "flip": "flipped",
 }  # fmt: skip
 
+_FILLED = {0: "zeros", 1: "ones"}
+
 _REDUCTIONS = frozenset(name for name, card in CARDS.items() if card.family == "reduce")
 
 
@@ -220,4 +222,6 @@ def _fallback(node: Node, index: int, returned: str | None) -> str:
         return returned
     if len(node.types) > 1 and node.op in CARDS and len(CARDS[node.op].results) == len(node.types):
         return CARDS[node.op].results[index]
+    if node.op == "full":
+        return _FILLED.get(node.attributes["value"], "filled")  # type: ignore[arg-type]
     return _NOUNS.get(node.op, node.op)

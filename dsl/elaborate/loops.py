@@ -11,9 +11,10 @@ from dsl.dims import Dim, Expr, dim_le, dims_equal, format_dim
 from dsl.elaborate.axes import names_dimension, resolve_axis
 from dsl.elaborate.blocks import Block, block_call, open_block
 from dsl.elaborate.context import Context, error, not_poison
+from dsl.elaborate.execute import require
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.values import Tensor, describe
-from dsl.ir import Value
+from dsl.ir import Constraint, Value
 from dsl.source import Span
 from dsl.types import DType, TensorType
 
@@ -165,8 +166,12 @@ class Loops:
                 labels = (Label(sources[0].span, f"{format_dim(count)} steps"),)
                 message = "the things that a `scan` goes over have one length"
                 raise SpecError(Diagnostic("DL0301", message, other.span, text=f"{format_dim(other.count)} steps", labels=labels))
-        if dim_le(0, count) is False:
+        enough = dim_le(0, count)
+        if enough is False:
             raise error("DL0402", f"a `scan` has at least 0 steps, not {format_dim(count)}", sources[0].span)
+        if enough is None:
+            message = f"a `scan` has at least 0 steps: {format_dim(count)}"
+            require(frame, Constraint(count, ">=", 0, message, sources[0].span))
         return count
 
     def _options(self, frame: Frame, statement: syntax.Scan) -> dict[str, tuple[object, Span]]:
