@@ -31,6 +31,7 @@ FEW_NUMBERS = 16
 """How many places along symbolic axes, such as the length of a sequence, that may be; two rows are never too many."""
 
 SPARE = 4
+"""How many made-up rows there are at least."""
 
 PARAMETERS_EACH = 8
 """How many parameters there should be for each number that is learned by heart."""
