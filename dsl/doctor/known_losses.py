@@ -19,7 +19,8 @@ Given = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`kind` is "classes", "margin" (of classes), "binary" or "numbers"; `sign` is -1 where the function is a log-probability, which is maximised."""
+    """`kind` is "classes", "margin" (of classes), "binary" or "numbers"; `sign` is -1 where the function is a log-probability, which is
+    maximised."""
 
     prediction: str
     target: str
