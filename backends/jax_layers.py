@@ -112,6 +112,12 @@ def group_norm(params, x, groups, eps=1e-5):
     return add_bias(params, y)
 
 
+def cross_entropy(logits, target):
+    """The softmax cross entropy of each row of the last axis, for integer classes."""
+    picked = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - picked
+
+
 def dropout(x, rate, training, key):
     """In training, 0 with probability `rate` and else x / (1 - rate)."""
     if not training or rate == 0:

@@ -68,6 +68,17 @@ def _gelu(approximate: bool) -> FunctionRow:
     return lambda body, callee, xs: call("jax.nn.gelu", *xs, approximate=str(approximate))
 
 
+def _cross_entropy(body: Body, callee: Graph, xs: Operands) -> Expression | None:
+    """Of classes along the last axis; those with weights, smoothing or classes to ignore get their bodies."""
+    logits = callee.type(next(iter(callee.inputs.values())))
+    plain = callee.hyper["ignore_index"] is None and callee.hyper["label_smoothing"] == 0
+    if callee.hyper["over"] not in (-1, logits.rank - 1) or len(callee.inputs) != 2 or not plain:
+        return None
+    each = call(target(body).copied("cross_entropy"), *xs)
+    reduction = callee.hyper["reduction"]
+    return each if reduction == "none" else call("jnp.mean" if reduction == "mean" else "jnp.sum", each)
+
+
 def _pool(op: str, row: Emit) -> FunctionRow:
     def spelled(body: Body, callee: Graph, xs: Operands) -> Expression | None:
         node = _inner(callee, op)
@@ -81,6 +92,7 @@ def _pool(op: str, row: Emit) -> FunctionRow:
 FUNCTIONS: Mapping[str, FunctionRow] = {
     "softmax": _over("jax.nn.softmax"),
     "log_softmax": _over("jax.nn.log_softmax"),
+    "cross_entropy": _cross_entropy,
     "log_sigmoid": _plain("jax.nn.log_sigmoid"),
     "gelu": _gelu(False),
     "gelu_tanh": _gelu(True),

@@ -97,6 +97,10 @@ def _no_change(graph: Graph, node: Node) -> Value | None:
     return _same_type(graph, node, node.inputs[0])
 
 
+def _keeps_all(graph: Graph, node: Node) -> Value | None:
+    return _no_change(graph, node) if node.attributes["rate"] == 0 else None
+
+
 def _one_over_sqrt(graph: Graph, node: Node) -> tuple[str, tuple[Value, ...], Attributes] | None:
     numerator, denominator = node.inputs
     root = graph.node(denominator)
@@ -130,6 +134,7 @@ RULES = (
     Rule("stop_gradient_twice", "stop_gradient", "stop_gradient(stop_gradient(x))", "stop_gradient(x)", _again),
     Rule("cast_to_own_type", "cast", "cast(x, float)", "x", _no_change),
     Rule("expand_to_own_shape", "expand", "expand(x, x.shape)", "x", _no_change),
+    Rule("dropout_of_nothing", "dropout", "dropout(x, 0.0)", "x", _keeps_all),
     Rule("reciprocal_root", "div", "1 / sqrt(abs(x) + 1)", "rsqrt(abs(x) + 1)", _one_over_sqrt),
     Rule("add_negated", "add", "x + (-x)", "x - x", _minus_minus),
     Rule("subtract_negated", "sub", "x - (-x)", "x + x", _minus_negated),
