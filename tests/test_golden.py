@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.compiler import compile_spec
+from dsl.compiler import compile_program, compile_spec
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -18,6 +18,14 @@ CASES = {
     "gpt2_jax.py": ("language/gpt2.dl", "GPT2", "jax"),
     "coupling_torch.py": ("examples/tour.dl", "Coupling", "torch"),
     "vqvae_jax.py": ("examples/tour.dl", "VQVAE", "jax"),
+    "hello_torch.py": ("recurrent/hello.dl", "Hello", "torch"),
+    "hello_jax.py": ("recurrent/hello.dl", "Hello", "jax"),
+}
+TRAININGS = {
+    "gan_train_torch.py": ("examples/tour.dl", "GAN", "torch"),
+    "dqn_train_torch.py": ("examples/tour.dl", "DQN", "torch"),
+    "pretrain_train_jax.py": ("examples/tour.dl", "Pretrain", "jax"),
+    "maml_train_jax.py": ("examples/tour.dl", "MAML", "jax"),
 }
 HYPER: dict[str, dict[str, object]] = {"Coupling": {"hidden": 64}}
 
@@ -27,8 +35,19 @@ def test_generated_code_is_the_golden_one(name: str, monkeypatch: pytest.MonkeyP
     spec, model, target = CASES[name]
     monkeypatch.chdir(ROOT)
     made = compile_spec(f"specs/{spec}", target, HYPER.get(model, {}), model=model)
-    text = made.artifact.content.decode()
-    if update_golden:
+    compare(name, made.artifact.content.decode(), update_golden)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_generated_training_is_the_golden_one(name: str, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
+    spec, block, target = TRAININGS[name]
+    monkeypatch.chdir(ROOT)
+    made = compile_program(f"specs/{spec}", target, name=block)
+    compare(name, made.artifact.content.decode(), update_golden)
+
+
+def compare(name: str, text: str, update: bool) -> None:
+    if update:
         GOLDEN.mkdir(exist_ok=True)
         (GOLDEN / name).write_text(text)
     assert text == (GOLDEN / name).read_text()

@@ -88,6 +88,8 @@ class Gradients:
                 help=f"such as `{instance.name}.params - 0.1 * grad(loss, {instance.name}.params)`",
             )  # fmt: skip
         self._check_fits(frame, instance, given, value.parameters.span)
+        for name, tensor in given.tensors.items():
+            frame.graph.set_name(tensor.value, f"{statement.name}_{name.replace('.', '_')}")
         other = Instance(instance.name, instance.layer, statement.name_span, instance.graphs, used=True, given=given)
         frame.bind(statement.name, other, statement.name_span)
 
