@@ -98,9 +98,14 @@ class TorchTraining:
             if part.endswith(NUMBER):
                 state[part.removesuffix(NUMBER)] = value.item()
             elif part.endswith(LIST):
-                state[part.removesuffix(LIST)] = [row.clone() for row in tensor.to(parameter.device)]
+                state[part.removesuffix(LIST)] = [row.clone() for row in _like(tensor, parameter)]
             else:
-                state[part] = tensor if tensor.ndim == 0 else tensor.to(parameter.device)
+                state[part] = tensor if tensor.ndim == 0 else _like(tensor, parameter)
+
+
+def _like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """A tensor of the state where the parameter is, of the type that it had before `_array`."""
+    return tensor.to(parameter.device, parameter.dtype if parameter.dtype is torch.bfloat16 else tensor.dtype)
 
 
 def _mixed(seed: int, step: int) -> int:

@@ -20,6 +20,7 @@ from dsl.lower import lower_training
 from dsl.source import Source
 from dsl.target import backend
 from dsl.training import Training
+from dsl.types import DType
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype(np.float32)
@@ -33,8 +34,8 @@ def spec(body: str) -> Source:
     return Source("fit.dl", f"train Fit()(x: float[B, 3], y: float[B, 2]) {{\n{body}\n}}\n")
 
 
-def fit(using: str, before: str = LAYER) -> Training:
-    return compile_training(spec(f"{before}  minimize loss = mse(net(x), y) using {using}"))[0]
+def fit(using: str, before: str = LAYER, float_type: DType = DType.F32) -> Training:
+    return compile_training(spec(f"{before}  minimize loss = mse(net(x), y) using {using}"), float_type=float_type)[0]
 
 
 def begin(training: Training) -> TrainingSession:
@@ -184,8 +185,9 @@ def test_the_file_trains_alone(tmp_path: Path) -> None:
     "using", ["lbfgs(max_iter=3)", "lbfgs(0.1, max_iter=2, history_size=3, line_search=false)", "lbfgs(max_iter=1)"]
 )
 @pytest.mark.parametrize("at", [1, 4])
-def test_what_it_keeps_can_be_restored(using: str, at: int) -> None:
-    training = fit(using, SMALL)
+@pytest.mark.parametrize("float_type", [DType.F32, DType.BF16], ids=str)
+def test_what_it_keeps_can_be_restored(using: str, at: int, float_type: DType) -> None:
+    training = fit(using, SMALL, float_type)
     whole = begin(training)
     losses(whole, range(at))
     kept = dict(whole.weights()), dict(whole.moments())
