@@ -498,8 +498,9 @@ CODES: dict[str, Code] = {
         "parameter and the new state, in order. In use its arguments begin with `lr`.",
     ),
     "DL0536": Code(
-        "a train block that minimises nothing",
-        "A `train` block has at least one `minimize LOSS using OPTIMIZER`.",
+        "a train block without inputs or objectives",
+        "A `train` block says in its second bracket what a batch has, and minimises something: `minimize LOSS using OPTIMIZER`, "
+        "at least once.",
     ),
     "DL0537": Code(
         "a gradient given by hand",

@@ -54,6 +54,9 @@ class Roots:
         """What a `train` block means on its declared inputs."""
         graph = Graph(definition.name, kind="train", span=definition.name_span)
         frame = Frame(graph, Builder(graph, self.context.float_type), unit, training=TrainingParts())
+        if not definition.inputs:
+            help = "its second bracket says what a batch has: `(x: float[B, 4], label: int[B])`"
+            raise error("DL0536", f"`{definition.name}` has no inputs", definition.name_span, help=help)
         self._bind_inputs(frame, definition.inputs, required_multiples(definition.body), hyper)
         self.context.execute(frame, definition.body)
         if frame.returned is not None:
