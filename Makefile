@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test learn check format docs bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -14,13 +14,17 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-## make demo    a convolutional spec compiled to three targets, trained on real digits, the same answers everywhere
+## make demo    a convolutional spec trained on real digits, its curve, three targets, the same answers everywhere
 demo: $(READY)
 	$(BIN)/python examples/digits.py
 
 ## make test    the tests
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+## make learn   the trainings that take too long for every run: that specs learn what they should
+learn: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=0
 
 ## make check   format, lint, types, tests
 check: $(READY)
