@@ -1,13 +1,15 @@
 """The demo: one spec, three targets, the same answers.
 
-`specs/examples/digits.dl` is verified and compiled by the `dslc` command. The PyTorch class that comes out is trained on the digits of
-scikit-learn; its weights, one safetensors file, then go into the JAX program and into the ONNX file. All three classify the images that
+`specs/examples/digits.dl` is verified, compiled, and trained on the digits of scikit-learn by `dslc train`, which runs PyTorch here. The
+weights, one safetensors file, go into the PyTorch class, into the JAX program and into the ONNX file. All three classify the images that
 were held out. The exit code is 1 unless they agree.
 """
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from sklearn.datasets import load_digits
 SPEC = Path("specs/examples/digits.dl")
 OUT = Path("examples/out")
 SEED, EPOCHS, BATCH, HELD_OUT = 0, 12, 64, 360
+BARS = " ▁▂▃▄▅▆▇█"
 TOLERANCE = 1e-4
 """How far two logits may be apart. They are of size 10, computed in 32 bits in another order."""
 
@@ -45,12 +48,18 @@ def main() -> int:
     images = (digits.images[:, None] / 16).astype(np.float32)
     order = np.random.default_rng(SEED).permutation(len(images))
     train, test = order[:-HELD_OUT], order[-HELD_OUT:]
+    np.savez(OUT / "train.npz", image=images[train], label=digits.target[train])
     print(f"\n{len(train)} images to train on, {len(test)} held out\n")
+    folder = OUT / "training"
+    shutil.rmtree(folder, ignore_errors=True)
+    options = ("--epochs", str(EPOCHS), "--batch", str(BATCH), "--seed", str(SEED), "--validation", "0.1")
+    dslc("train", SPEC, "Classify", "--backend", "torch", "--data", OUT / "train.npz", *options, "--out", folder)
+    show_curve(folder / "curves.csv")
 
     sys.path.insert(0, str(OUT))
-    logits = {"torch": train_torch(images[train], digits.target[train], images[test])}
-    weights = OUT / "digits.safetensors"
-    dslc("compile", SPEC, "--backend", "onnx", "--weights", weights, "-o", OUT / "digits.onnx")
+    weights = of_model(folder / "weights.safetensors")
+    logits = {"torch": run_torch(weights, images[test])}
+    dslc("compile", SPEC, "--backend", "onnx", "--weights", f"{folder}/weights.safetensors:net", "-o", OUT / "digits.onnx")
     logits["jax"] = run_jax(weights, images[test])
     logits["onnx"] = run_onnx(OUT / "digits.onnx", images[test])
     agree = compare(logits, digits.target[test])
@@ -58,39 +67,40 @@ def main() -> int:
     return 0 if agree else 1
 
 
-def train_torch(images: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """Ordinary PyTorch with the generated class: train, save the weights, and give the logits of the images held out."""
-    import torch
-    from digits_torch import Digits
-    from safetensors.torch import save_file
-
-    torch.set_num_threads(1)  # as many as so small a model can use
-    torch.manual_seed(SEED)
-    x, y = torch.as_tensor(images), torch.as_tensor(labels)
-    model = Digits()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for epoch in range(1, EPOCHS + 1):
-        for batch in torch.randperm(len(x)).split(BATCH):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(x[batch]), y[batch])
-            loss.backward()
-            optimizer.step()
-        if epoch % 4 == 0:
-            print(f"epoch {epoch:2}  loss {loss.item():.4f}")
-    print()
-    model.eval()
-    save_file(model.state_dict(), OUT / "digits.safetensors")
-    with torch.no_grad():
-        return model(torch.as_tensor(held_out)).numpy()
+def show_curve(table: Path) -> None:
+    """The loss as a line of bars, and where the picture is."""
+    with open(table, newline="") as file:
+        losses = np.array([float(row["loss"]) for row in csv.DictReader(file)])
+    means = [part.mean() for part in np.array_split(losses, min(60, len(losses)))]
+    heights = [round(mean / max(means) * (len(BARS) - 1)) for mean in means]
+    print(f"\nloss {means[0]:.2f} |{''.join(BARS[h] for h in heights)}| {means[-1]:.3f}   {table.with_suffix('.png')}\n")
 
 
-def run_jax(weights: Path, images: np.ndarray) -> np.ndarray:
-    """The generated JAX program with the weights that PyTorch trained."""
-    import digits_jax
-    import jax
+def of_model(trained: Path) -> dict[str, np.ndarray]:
+    """The weights of the model: the block has them below its layer `net`."""
     from safetensors.numpy import load_file
 
-    params, state = digits_jax.from_named(load_file(weights))
+    return {name.removeprefix("net."): tensor for name, tensor in load_file(trained).items()}
+
+
+def run_torch(weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """The generated PyTorch class with the weights that were trained."""
+    import torch
+    from digits_torch import Digits
+
+    model = Digits().eval()
+    tensors = {name: torch.as_tensor(weight) for name, weight in weights.items()}
+    model.load_state_dict(tensors, strict=False)  # batch norms count batches besides
+    with torch.no_grad():
+        return model(torch.as_tensor(images)).numpy()
+
+
+def run_jax(weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """The generated JAX program with the same weights."""
+    import digits_jax
+    import jax
+
+    params, state = digits_jax.from_named(weights)
     logits, _ = jax.jit(digits_jax.apply)(params, state, images)
     return np.asarray(logits)
 

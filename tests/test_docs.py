@@ -1,8 +1,8 @@
 """The docs are true: their specs compile, their errors are what the compiler says, their commands run.
 
 A block marked `dl` or `yaml` compiles, and its tests pass. One marked `dl error` fails with the messages in the `text` block after it;
-`pytest --update-golden tests/test_docs.py` writes those anew. Lines that begin with `$ dslc` in a `console` block of the README run, in
-a folder with the README's spec, and what follows them is in the output.
+`pytest --update-golden tests/test_docs.py` writes those anew. Lines that begin with `$ dslc` in a `console` block of the README, or of
+the page about training, run in a folder with the first spec of the page, and what follows them is in the output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dsl.source import Source
 from dsl.syntax import Module, Train
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/language.md", "docs/optimizers.md")
+PAGES = ("README.md", "docs/language.md", "docs/optimizers.md", "docs/training.md")
 _FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -105,11 +105,12 @@ def messages(block: Block) -> str:
     return "\n\n".join(render(d) for d in caught.value.diagnostics) + "\n"
 
 
-def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
-    spec = next(b for b in blocks("README.md") if b.kind == "dl")
-    (tmp_path / "classify.dl").write_text(spec.text)
+@pytest.mark.parametrize(("page", "name"), [("README.md", "classify.dl"), ("docs/training.md", "flowers.dl")])
+def test_the_commands_of_a_page_run(page: str, name: str, tmp_path: Path) -> None:
+    spec = next(b for b in blocks(page) if b.kind == "dl")
+    (tmp_path / name).write_text(spec.text)
     ran = 0
-    for console in (b for b in blocks("README.md") if b.kind == "console"):
+    for console in (b for b in blocks(page) if b.kind == "console"):
         for command, expected in commands(console.text):
             finished = subprocess.run(
                 [sys.executable, "-m", "dsl.cli", *shlex.split(command)], cwd=tmp_path, capture_output=True, text=True,

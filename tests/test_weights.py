@@ -265,3 +265,24 @@ def test_the_weights_of_a_layer_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as error:
         load_weights(path, NET)
     assert error.value.diagnostics[0].help == f"`{path}:net` is the part of the file that has all of them"
+
+
+def test_a_part_of_a_file_is_named_after_a_colon(tmp_path: Path) -> None:
+    """The weights of a training have the layer of the block before them."""
+    weights = initial_weights(NET)
+    path = tmp_path / "training.safetensors"
+    inside = program({f"net.{name}": parameter for name, parameter in NET.parameters().items()})
+    save_weights(path, {**{f"net.{name}": value for name, value in weights.items()}, "other.w": np.zeros(1, np.float32)}, inside)
+    found = load_weights(f"{path}:net", NET)
+    assert all(np.array_equal(found[name], load_weights(path_of(tmp_path, weights), NET)[name]) for name in weights)
+    with pytest.raises(SpecError) as caught:
+        load_weights(path, NET)
+    assert caught.value.diagnostics[0].help == f"they are there below `net`: write `{path}:net`"
+    strange = tmp_path / "a:net"
+    save_weights(strange, weights, NET)
+    assert set(load_weights(strange, NET)) == set(weights)
+
+
+def path_of(folder: Path, weights: Mapping[str, np.ndarray]) -> Path:
+    save_weights(folder / "plain.safetensors", weights, NET)
+    return folder / "plain.safetensors"

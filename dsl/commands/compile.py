@@ -58,6 +58,7 @@ def compile_command(
     from dsl.compiler import compile_program, compile_spec
     from dsl.files import write_many
     from dsl.target import backend as find_backend
+    from dsl.weights import file_and_layer
 
     if weights is not None and (training or find_backend(backend).training):
         raise SpecError(
@@ -89,7 +90,8 @@ def compile_command(
         raise SpecError(
             Diagnostic("DL0710", "this model needs a second file for its weights; name a file with `-o`"), exit_code=2
         )
-    read = [name for name in (spec, weights) if name is not None and name != "-"]
+    read = [spec] if spec != "-" else []
+    read += [str(file_and_layer(weights)[0])] if weights is not None else []
     write_many({**files, place: made.artifact.content}, inputs=read)
     if place != "-":
         click.echo(f"wrote {', '.join([place, *files])}", err=True)
