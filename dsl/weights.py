@@ -96,15 +96,14 @@ def _as_stored(array: np.ndarray, dtype: DType | None) -> tuple[str, np.ndarray]
 
 
 def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False) -> dict[str, np.ndarray]:
-    """The weights of `program` from a safetensors or npz file, memory-mapped where the file allows; changes stay in memory. The text
-    `FILE:LAYER` means the tensors below that layer, as of a model in a training.
+    """The weights of `program` from a safetensors or npz file, memory-mapped where the file allows; changes stay in memory.
 
     SpecError with one diagnostic for each kind of problem, names listed: missing, extra, other shape, other element type, NaN
     (unless `allow_nan`); or because the file is none that can be read. `FILE:net` is what the file has of the layer `net`, as a
     training of a model within its block leaves it.
     """
     parameters = program.parameters()
-    file, layer = _of_layer(path)
+    file, layer = file_and_layer(path)
     prefix = f"{layer}." if layer else ""
     found = {name.removeprefix(prefix): tensor for name, tensor in _stored(file).items() if name.startswith(prefix)}
     stored = {name: tensor for name, tensor in found.items() if not _counts_batches(name, parameters)}
@@ -119,21 +118,12 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
     return weights
 
 
-def _of_layer(path: str | Path) -> tuple[str | Path, str]:
+def file_and_layer(path: str | Path) -> tuple[str | Path, str]:
     """The file and the layer of `FILE:LAYER`. A file whose name has a colon is a file."""
     file, colon, layer = str(path).rpartition(":")
-    if colon and file and not Path(path).exists() and all(part.isidentifier() or part.isdecimal() for part in layer.split(".")):
+    if colon and file and not os.path.exists(path) and all(part.isidentifier() or part.isdecimal() for part in layer.split(".")):
         return file, layer
     return path, ""
-
-
-def file_and_layer(path: str | Path) -> tuple[str | Path, str]:
-    """`FILE:LAYER` as the file and what the names in it begin with; a file whose own name has the colon is taken as it is."""
-    place, colon, layer = str(path).rpartition(":")
-    named = bool(colon and place) and all(part.isidentifier() or part.isdecimal() for part in layer.split("."))
-    if not named or os.path.exists(path):
-        return path, ""
-    return place, f"{layer}."
 
 
 def _stored(path: str | Path) -> dict[str, Stored]:
@@ -244,10 +234,8 @@ def _names(path: str | Path, parameters: Mapping[str, Parameter], stored: Mappin
     problems: list[Diagnostic] = []
     if missing:
         lines = [f"`{n}` ({parameters[n].type})" for n in missing]
-        inside = _layer_with(missing, stored)
-        help = f"they are there below `{inside}`: write `{path}:{inside}`" if inside else None
         problems.append(
-            _listed("DL0804", f"`{path}` lacks {_tensors(missing)} of the model", _with_nearest(lines, missing, extra), help)
+            _listed("DL0804", f"`{path}` lacks {_tensors(missing)} of the model", _with_nearest(lines, missing, extra))
         )
     if extra:
         lines = [f"`{n}` ({stored[n]})" for n in extra]
@@ -264,13 +252,6 @@ def _layer_that_fits(parameters: Mapping[str, Parameter], stored: Mapping[str, S
     first = next(iter(parameters), None)
     layers = [name.removesuffix(f".{first}") for name in stored if name.endswith(f".{first}")]
     return next((layer for layer in layers if all(f"{layer}.{name}" in stored for name in parameters)), None)
-
-
-def _layer_with(missing: list[str], stored: Mapping[str, Stored]) -> str | None:
-    """The layer below which all tensors that are missing are."""
-    first = missing[0]
-    layers = [name.removesuffix(f".{first}") for name in stored if name.endswith(f".{first}")]
-    return next((layer for layer in layers if all(f"{layer}.{name}" in stored for name in missing)), None)
 
 
 def _types(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
