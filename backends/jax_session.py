@@ -15,7 +15,6 @@ from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Program
 from dsl.types import DType
 
-
 QUICK: dict[str, str | bool | int | float] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """For what runs once: compiling takes longer than running."""
 

@@ -168,7 +168,9 @@ def _with(op: str, **names: str) -> LayerRow:
 
 def _celu(layer: Layer) -> Tensor | None:
     """ONNX has Celu in f32 only."""
-    return None if layer.x.dtype is DType.F16 else _with("Celu", alpha="alpha")(layer)
+    if layer.x.dtype is DType.F16:
+        return None
+    return layer.body.ops("Celu", (layer.x,), (None,), {"alpha": layer.number("alpha")})[0]
 
 
 def _over(op: str) -> LayerRow:

@@ -41,7 +41,7 @@ class Cell:
         inputs = [*operands, self._stored(layer, owners, biases) if biases else None, None, *first]
         while inputs[-1] is None:
             inputs.pop()
-        attributes = {"hidden_size": cast(int, hyper["hidden"]), "direction": direction, **self.attributes}
+        attributes: dict[str, Attribute] = {"hidden_size": cast(int, hyper["hidden"]), "direction": direction, **self.attributes}
         if self.op == "RNN":
             attributes["activations"] = [_activation(str(hyper["act"]))] * len(owners)
         return list(b.ops(self.op, inputs, (None,) * (1 + len(self.carries)), attributes))

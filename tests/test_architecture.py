@@ -18,11 +18,11 @@ OURS = ("dsl", "backends", "grammar")
 LAYERS = {
     "text": "dsl.source dsl.diagnostics dsl.error_codes dsl.text_errors dsl.read_source dsl.files dsl.version dsl.garbage",
     "types": "dsl.dims dsl.types",
-    "syntax": "grammar dsl.syntax dsl.words dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_expressions dsl.check_syntax dsl.build_tree "
-    "dsl.clause_errors dsl.syntax_errors dsl.parse "
-    "dsl.yaml_nodes dsl.yaml_expressions dsl.yaml_statements dsl.load_yaml dsl.print_expression dsl.print_clauses dsl.printer dsl.dump_yaml",
+    "syntax": "grammar dsl.syntax dsl.words dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_expressions dsl.check_syntax "
+    "dsl.build_tree dsl.clause_errors dsl.syntax_errors dsl.parse dsl.yaml_nodes dsl.yaml_expressions dsl.yaml_statements dsl.load_yaml "
+    "dsl.print_expression dsl.print_clauses dsl.printer dsl.dump_yaml",
     "ops": "dsl.ops",
-    "graph": "dsl.ir dsl.build dsl.differentiable dsl.print_graph dsl.training dsl.differentiable",
+    "graph": "dsl.ir dsl.build dsl.differentiable dsl.print_graph dsl.training",
     "loader": "dsl.loader",
     "elaborate": "dsl.elaborate",
     "passes": "dsl.passes",

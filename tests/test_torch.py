@@ -16,7 +16,8 @@ from torch import nn
 
 from backends.base import EmitOptions, Unsupported
 from backends.reference import BACKEND as REFERENCE
-from backends.torch import BACKEND, main_class, module_of, source_of
+from backends.torch import BACKEND, main_class, module_of
+from backends.torch_file import source_of
 from backends.torch_layers import FUNCTIONS, LAYERS
 from backends.torch_names import MODULE_ATTRIBUTES
 from backends.torch_rows import ROWS
