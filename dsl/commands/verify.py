@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("-b", "--backend", "backends", multiple=True, metavar="NAME", help="Repeatable; all that are installed by default.")
 @click.option("--size", "sizes", multiple=True, metavar="DIM=N,N...", help="Sizes of a symbolic dimension; repeatable.")
 @click.option("--gradients", is_flag=True, help="Compare gradients: the targets, and central differences in float64.")
+@click.option("--train", metavar="BLOCK", help="With --gradients: compare those of the losses of a `train` block instead.")
 @model_options
 @weight_options
 @device_option
@@ -32,6 +33,7 @@ def verify_command(
     backends: tuple[str, ...],
     sizes: tuple[str, ...],
     gradients: bool,
+    train: str | None,
     model: str | None,
     settings: dict[str, str],
     dtype: str,
@@ -48,12 +50,29 @@ def verify_command(
     dslc verify lenet.dl
     dslc verify gpt2.dl --set layers=2 --set width=64 --backend torch --size T=5,7,9
     dslc verify lenet.dl --gradients
+    dslc verify vae.dl --gradients --train ELBO
     """
     from dsl.commands.verify_gradients import gradients_command
-    from dsl.compiler import elaborated
+    from dsl.compiler import compile_training, elaborated
     from dsl.lower import weights_of
     from dsl.verification.compare import verify
 
+    if train is not None:
+        if not gradients:
+            raise click.UsageError("--train goes with --gradients")
+        wide, _ = compile_training(spec, settings, name=train, float_type=DType.F64)
+        shipped, _ = compile_training(spec, settings, name=train, float_type=FLOATS[dtype])
+        return gradients_command(
+            wide.program,
+            shipped.program,
+            list(backends) or None,
+            seed=seed,
+            sizes=_assignments(sizes, shipped.program, seed) if sizes else 1,
+            weights=weights_of(shipped.program, weights) if weights is not None else None,
+            device=device,
+            as_json=as_json,
+            loss=True,
+        )
     made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
     if not as_json:
         report(made.warnings)
