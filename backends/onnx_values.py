@@ -13,7 +13,7 @@ from onnx import GraphProto, TensorProto
 from dsl.dims import DimTree
 from dsl.types import DType
 
-Attribute = int | float | str | Sequence[int] | Sequence[float] | TensorProto | None
+Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | TensorProto | None
 
 LAST = np.iinfo(np.int64).max
 FIRST = np.iinfo(np.int64).min
