@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Result, Session
-from backends.reference_gradient import Differentiator, Watch, held_primitive, named
+from backends.reference_gradient import Watch, named
+from backends.reference_reverse import ReverseMode
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import Dim, Expr, as_symbol, evaluate
@@ -22,7 +23,7 @@ from dsl.ops.registry import CARDS
 from dsl.types import DType
 
 
-class Interpreter(Differentiator):
+class Interpreter(ReverseMode):
     """Runs graphs. `state` holds every parameter and buffer by full name, and changes as buffers are updated.
 
     `watch` sees every node with its results, those of blocks once a step. `doubt` is how far two estimates of a
@@ -38,8 +39,8 @@ class Interpreter(Differentiator):
         watch: Watch | None = None,
         exact: bool = True,
     ) -> None:
-        super().__init__(np.random.default_rng(seed))
-        self.state = {name: widened(value) if exact else np.asarray(value) for name, value in state.items()}
+        arrays = {name: widened(value) if exact else np.asarray(value) for name, value in state.items()}
+        super().__init__(arrays, np.random.default_rng(seed))
         self.training = training
         self.watch = watch
         self.updated: dict[str, np.ndarray] = {}
@@ -102,9 +103,8 @@ class Interpreter(Differentiator):
             case "dropout" if not self.training:
                 return (operands[0],)
         card = CARDS[node.op]
-        if self.tapes:
-            return held_primitive(node, operands, lambda given: self._primitive(card, node, given, sizes), self._held)
-        return self._primitive(card, node, operands, sizes)
+        attributes = {name: concrete(value, sizes) for name, value in node.attributes.items()} if self.recording else {}
+        return self._applied(node, operands, attributes, lambda given: self._primitive(card, node, given, sizes))
 
     def _primitive(self, card: Card, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int]) -> tuple[np.ndarray, ...]:
         attributes = {name: concrete(value, sizes) for name, value in node.attributes.items()}
@@ -151,13 +151,13 @@ class Interpreter(Differentiator):
         count = concrete(node.attributes["count"], sizes)
         assert isinstance(count, int)
         carries, rest = operands[:carried], operands[carried:]
-        scanned, captured = rest[: len(axes)], rest[len(axes) :]
+        slices = [self._unstacked(x, axis) for x, axis in zip(rest, axes, strict=False)]
+        captured = rest[len(axes) :]
         stacks: list[list[np.ndarray]] = [[] for _ in emit_axes]
         reverse = bool(node.attributes["reverse"])
         for step in reversed(range(count)) if reverse else range(count):
             counter = [np.asarray(step, np.int64)] if node.attributes["counter"] else []
-            slices = [np.take(x, step, axis=axis) for x, axis in zip(scanned, axes, strict=True)]
-            results = self._block(call, [*counter, *carries, *slices, *captured], sizes, prefix)
+            results = self._block(call, [*counter, *carries, *(rows[step] for rows in slices), *captured], sizes, prefix)
             carries = results[:carried]
             for stack, emitted in zip(stacks, results[carried:], strict=True):
                 stack.append(emitted)
@@ -166,7 +166,7 @@ class Interpreter(Differentiator):
         return (
             *carries,
             *(
-                np.stack(stack, axis=axis) if stack else np.zeros(_shape(t.shape, sizes), _in_dtype(np.zeros(()), t.dtype).dtype)
+                self._stacked(stack, axis) if stack else np.zeros(_shape(t.shape, sizes), _in_dtype(np.zeros(()), t.dtype).dtype)
                 for stack, axis, t in zip(ordered, emit_axes, types, strict=True)
             ),
         )
@@ -177,12 +177,13 @@ class Interpreter(Differentiator):
         assert isinstance(limit, int)
         going, carries, captured = operands[0], operands[1 : 1 + carried], operands[1 + carried :]
         tapes, self.tapes = self.tapes, []  # nothing is differentiated through a `while`
-        for _ in range(limit):
-            if not going:
-                break
-            going, *carries = self._block(_target(node), [*carries, *captured], sizes, prefix)
+        with self._unrecorded():
+            for _ in range(limit):
+                if not going:
+                    break
+                going, *carries = self._block(_target(node), [*carries, *captured], sizes, prefix)
         self.tapes = tapes
-        return tuple(carries)
+        return tuple(x.view() for x in carries)
 
     def _block(self, call: Call, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> list[np.ndarray]:
         return list(self.evaluate(call.graph, named(call.graph, operands), sizes, prefix).values())
@@ -192,10 +193,11 @@ class Interpreter(Differentiator):
     def _grad(self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> tuple[np.ndarray, ...]:
         call, wrt = _target(node), int_of(node, "wrt")
 
-        def value(moved: list[np.ndarray]) -> np.ndarray:
-            return self._block(call, [*moved, *operands[wrt:]], sizes, prefix)[0]
+        def value(given: list[np.ndarray]) -> np.ndarray:
+            return self._block(call, given, sizes, prefix)[0]
 
-        return tuple(self.gradients(value, operands[:wrt]))
+        symmetric = all(g.backward is None for g in call.graph.callees())
+        return self._gradient(value, operands, wrt, symmetric=symmetric)
 
 
 def _target(node: Node) -> Call:

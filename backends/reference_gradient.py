@@ -30,7 +30,7 @@ AGREED = 1e-8
 LINEAR = 0.05
 """How far, relatively, the gradient of a sum may be from the sum of gradients: noise that stands for rounding to 16 bits is let through."""
 
-_NO_SLOPE = frozenset({"stop_gradient", "floor", "ceil", "round", "sign", "floor_divide", "bernoulli"})
+NO_SLOPE = frozenset({"stop_gradient", "floor", "ceil", "round", "sign", "floor_divide", "bernoulli"})
 """Operations with a floating result that gradients take as a constant."""
 
 
@@ -251,7 +251,7 @@ def held_primitive(node: Node, operands: list[np.ndarray], compute: Compute, hol
     floating = [x for x in operands if x.dtype.kind == "f"]
     if not floating:
         return compute(operands)
-    if node.op in _NO_SLOPE or not any(t.dtype.is_float for t in node.types):
+    if node.op in NO_SLOPE or not any(t.dtype.is_float for t in node.types):
         results: list[np.ndarray] = []
         for i in range(len(node.types)):
             results.append(hold(lambda i=i: compute(operands)[i]))  # type: ignore[misc]

@@ -129,14 +129,13 @@ def test_a_function_has_the_gradient_that_it_brings_along() -> None:
     np.testing.assert_allclose(Interpreter({}).run(differentiated(f), {"x": X})["value"], -6.0 * np.exp(X), rtol=1e-9)
 
 
-def test_a_backward_that_is_not_linear_is_refused() -> None:
-    graph = reversal(1.0, linear=False)
-
-    def f(made: Made) -> Value:
-        return Value(made.graph.add("call", (made["x"],), {}, (tensor(3),), target=Call(graph, None, {})).id)
-
+def test_a_backward_that_is_not_linear_is_refused_where_differences_are_taken() -> None:
+    made = Made(x=tensor(3))
+    called = made.graph.add("call", (made["x"],), {}, (tensor(3),), target=Call(reversal(1.0, linear=False), None, {}))
+    graph = made.gives(y=Value(called.id))
+    interpreter = Interpreter({})
     with pytest.raises(SpecError, match="not linear"):
-        Interpreter({}).run(differentiated(f), {"x": X})
+        interpreter.derivative(lambda t: interpreter.run(graph, {"x": X + t})["y"])
 
 
 def test_a_layer_is_applied_with_other_values_in_place_of_its_parameters() -> None:

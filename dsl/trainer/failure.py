@@ -108,10 +108,11 @@ class _Rounding(Interpreter):
     ) -> tuple[np.ndarray, ...]:
         results = super()._node(graph, node, values, sizes, inputs, prefix)
         with np.errstate(all="ignore"):
-            return tuple(
+            rounded = tuple(
                 r.astype(numpy_dtype(t.dtype)).astype(np.float64) if t.dtype in (DType.F16, DType.F32) else r
                 for r, t in zip(results, node.types, strict=True)
             )
+        return self._straight(results, rounded)
 
 
 def _culprit(job: Job, objective: Objective, weights: Arrays, batch: Arrays, *, steep: bool = False) -> Culprit | None:

@@ -141,7 +141,10 @@ class Noisy(Interpreter):
     def _grad(self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str) -> tuple[np.ndarray, ...]:
         """The noise is the same in all evaluations around the point, so that differences do not divide it by a small step."""
         results = super()._grad(node, operands, sizes, prefix)
-        return tuple(self._off(r, t.dtype) for r, t in zip(results, node.types, strict=True))
+        return self._straight(results, tuple(self._off(r, t.dtype) for r, t in zip(results, node.types, strict=True)))
+
+    def _rounded(self, value: np.ndarray, dtype: DType) -> np.ndarray:
+        return self._off(value, dtype) if dtype.is_float else value
 
     def _own(self, value: np.ndarray) -> np.ndarray:
         dtype = array_dtype(value)
