@@ -75,12 +75,14 @@ class Checkpoints:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         save_weights(place / WEIGHTS, weights, self.program)
-        save_weights(place / MOMENTS, moments)
+        if moments:  # safetensors of nothing cannot be read again
+            save_weights(place / MOMENTS, moments)
         state = {
             "step": memory.step,
             "seed": memory.seed,
             "best": list(memory.best) if memory.best else None,
             "plateaus": memory.plateaus or {},
+            "moments": len(moments),
             "training": dict(memory.described),
         }
         write_atomically(place / STATE, _json(state))
@@ -120,24 +122,27 @@ class Checkpoints:
         try:
             return _memory(_read(place / STATE))
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise _no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
+            raise no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
 
     def tensors(self) -> tuple[Arrays, Arrays]:
         """The weights and the moments of the last generation."""
         place = self._last()
         weights = load_weights(place / WEIGHTS, self.program)
+        wanted = _read(place / STATE).get("moments")
         try:
-            moments = load_file(place / MOMENTS)
+            moments = load_file(place / MOMENTS) if wanted != 0 else {}
         except (OSError, SafetensorError) as error:
-            raise _no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
+            raise no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
+        if len(moments) != wanted:
+            raise no_checkpoint(f"the checkpoint `{place}` is damaged: {len(moments)} of {wanted} moments are there")
         return {name: np.array(value) for name, value in weights.items()}, moments
 
     def _last(self) -> Path:
         pointer = self._pointer()
         if pointer is None:
-            raise _no_checkpoint(f"there is no checkpoint in `{self.folder}`")
+            raise no_checkpoint(f"there is no checkpoint in `{self.folder}`")
         if pointer.get("format") != FORMAT:
-            raise _no_checkpoint(f"the checkpoint in `{self.folder}` is of another version of dslc")
+            raise no_checkpoint(f"the checkpoint in `{self.folder}` is of another version of dslc")
         return self.folder / str(pointer.get("last"))
 
 
@@ -181,13 +186,14 @@ def _read(path: Path) -> Mapping[str, object]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
-        raise _no_checkpoint(f"`{path}` is damaged: {error}") from None
+        raise no_checkpoint(f"`{path}` is damaged: {error}") from None
     if not isinstance(found, dict):
-        raise _no_checkpoint(f"`{path}` is damaged: it is no object")
+        raise no_checkpoint(f"`{path}` is damaged: it is no object")
     return found
 
 
-def _no_checkpoint(message: str) -> SpecError:
+def no_checkpoint(message: str) -> SpecError:
+    """The error for a checkpoint that cannot be read."""
     return SpecError(Diagnostic("DL0842", message), exit_code=4)
 
 

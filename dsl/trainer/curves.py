@@ -32,10 +32,12 @@ class Curves:
         """No rows."""
         write_atomically(self.path, self._text([self.columns]).encode())
 
-    def resume(self, step: int) -> None:
-        """Keep the rows up to that step."""
+    def resume(self, step: int, since: int) -> list[Row]:
+        """Keep the rows up to a step; the losses and metrics of those after the step `since`."""
         rows = [row for row in read_rows(self.path) if row["step"] <= step]
         write_atomically(self.path, (self._text([self.columns]) + self._text(self._cells(row) for row in rows)).encode())
+        later = [row for row in rows if row["step"] > since]
+        return [{n: v for n, v in row.items() if n != "step" and not n.startswith(VALIDATION)} for row in later]
 
     def add(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
         self._rows.setdefault(step, {}).update({f"{prefix}{name}": value for name, value in values.items()})
@@ -118,6 +120,9 @@ def tensorboard(folder: Path) -> Writer:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         raise SpecError(
-            Diagnostic("DL0708", "TensorBoard needs the packages `torch` and `tensorboard`", help="pip install 'dslc[tensorboard]'"), 3
+            Diagnostic(
+                "DL0708", "TensorBoard needs the packages `torch` and `tensorboard`", help="pip install 'dslc[tensorboard]'"
+            ),
+            3,
         ) from None
     return cast("Writer", SummaryWriter(str(folder / "tensorboard")))

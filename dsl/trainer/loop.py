@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
-import numpy as np
-
 from backends.base import Number, TrainingSession
 from dsl.data import Dataset
-from dsl.trainer.checkpoint import Checkpoints, Memory, compare
+from dsl.trainer.checkpoint import Checkpoints, Memory, compare, no_checkpoint
 from dsl.trainer.curves import VALIDATION, Curves, draw, tensorboard
 from dsl.trainer.describe import described
 from dsl.trainer.failure import NotFinite, explain
@@ -62,20 +60,26 @@ class _Loop:
             seed = max(seed, 0)
         self.settings = replace(settings, seed=seed)
         self.first = self.done
+        self.per_epoch = job.data.batch_count(settings.batch)
+        self.every_validation = settings.every_validation or _epochs(self.per_epoch)
+        self.since: list[Mapping[str, float]] = []
         self.session = job.begin(job.weights(seed), seed)
         self.plateaus = Plateaus(job.training)
         self.curves = Curves(settings.out, job.names, validation=job.held_out is not None)
         if settings.resume:
-            self.session.restore(*self.checkpoints.tensors())
+            weights, moments = self.checkpoints.tensors()
+            try:
+                self.session.restore(weights, moments)
+            except (KeyError, ValueError) as error:
+                raise no_checkpoint(f"the optimisers in the checkpoint in `{settings.out}` are others: {error}") from None
             self.plateaus.restore(memory.plateaus or {}, self.session)
-            self.curves.resume(self.done)
+            self.since += self.curves.resume(self.done, since=self.done - self.done % self.every_validation)
         else:
             self.checkpoints.prepare()
             self.curves.begin()
         self.writer = tensorboard(settings.out) if settings.tensorboard else None
         self.pending: list[tuple[int, Mapping[str, Number]]] = []
         self.saved = self.done
-        self.since: list[Mapping[str, float]] = []
         self.recent: deque[Mapping[str, float]] = deque(maxlen=LAST)
         self.values: dict[str, float] = {}
 
@@ -87,15 +91,14 @@ class _Loop:
 
     def _run(self) -> Outcome:
         settings = self.settings
-        per_epoch = self.job.data.batch_count(settings.batch)
-        every_validation = settings.every_validation or _epochs(per_epoch)
+        every_validation = self.every_validation
         every_save = settings.every_save or every_validation
         self.reporter.started(self.done, settings.steps)
         interrupted = False
         started, counted = time.perf_counter(), self.done
         read = started
         with _interrupts() as asked:
-            batches = self._batches(per_epoch)
+            batches = batches_from(self.job.data, settings, self.done, self.per_epoch)
             while self.done < settings.steps:
                 batch = next(batches)
                 self.pending.append((self.done, self.session.step(self.done, batch)))
@@ -112,7 +115,7 @@ class _Loop:
                         started, counted = now, self.done
                     left = (settings.steps - self.done) / speed
                     self.reporter.went_on(Progress(self.done, settings.steps, self.values, speed * settings.batch, left))
-                better = self._evaluate() if validating and not interrupted else False
+                better = self._evaluate(regular=self.done % every_validation == 0) if validating else False
                 if saving or better or interrupted:
                     self._save(best=better)
                 if interrupted:
@@ -121,15 +124,11 @@ class _Loop:
         return Outcome(self.done, self._ordered(mean_of(list(self.recent))), self.best, interrupted)
 
     def _end(self) -> None:
-        if self.saved != self.done or self.done == self.first:
+        if self.saved != self.done:
             self._save(best=False)
         if self.writer is not None:
             self.writer.close()
         draw(self.settings.out)
-
-    def _batches(self, per_epoch: int) -> Iterator[dict[str, np.ndarray]]:
-        """From the next step on, epoch after epoch."""
-        return batches_from(self.job.data, self.settings, self.done, per_epoch)
 
     # --- what came out ---
 
@@ -154,10 +153,12 @@ class _Loop:
     def _ordered(self, values: Mapping[str, float]) -> dict[str, float]:
         return {name: values[name] for name in self.job.names if name in values}
 
-    def _evaluate(self) -> bool:
-        """Validate where something is held out; whether it is better than ever. Plateaus see the loss either way."""
+    def _evaluate(self, *, regular: bool) -> bool:
+        """Validate where something is held out; whether it is better than ever. Plateaus see the loss either way, unless it is only the
+        end of this run that asks for it."""
         values = mean_of(self.since)
-        self.since = []
+        if regular:
+            self.since = []
         better = False
         if self.job.held_out is not None:
             values = self._ordered(evaluate(self.session, self.job.held_out, self.settings.batch))
@@ -170,9 +171,10 @@ class _Loop:
             if better:
                 self.best = (self.done, loss)
             self.reporter.evaluated(self.done, values, best=better)
-        for key in self.plateaus.see(values, self.session):
-            factor = self.plateaus.watched[key].factor
-            self.reporter.noted(f"step {self.done}: the learning rate of {key} is {factor:g} of what it was")
+        if regular:
+            for key in self.plateaus.see(self.done, values, self.session):
+                factor = self.plateaus.watched[key].factor
+                self.reporter.noted(f"step {self.done}: the learning rate of {key} is {factor:g} of what it was")
         return better
 
     def _save(self, *, best: bool) -> None:

@@ -6,36 +6,40 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from backends.base import TrainingSession
-from backends.python_scalars import constant_of
+from backends.reference import Interpreter
 from backends.trainings import rules_of
 from dsl.training import Plateau, Rule, Training
 
 
 @dataclass(slots=True)
 class Watched:
-    """One rule that waits: the best loss, evaluations without a better one, evaluations still to pass uncounted, the present factor."""
+    """One rule that waits: the best loss, evaluations since, evaluations still to pass uncounted, the present factor."""
 
     objective: str
+    every: int
+    rule: Rule
     plateau: Plateau
-    lowest: float
     best: float = math.inf
     waited: int = 0
     resting: int = 0
     factor: float = 1.0
 
-    def see(self, loss: float) -> bool:
-        """Take note of an evaluation; whether the rate is lowered now."""
+    def see(self, loss: float, rate: float) -> bool:
+        """Take note of an evaluation; whether the learning rate, which is `rate` before it is scaled, is lowered now."""
         if loss < self.best * (1 - self.plateau.threshold) or math.isinf(self.best):
             self.best, self.waited = loss, 0
-        elif self.resting:
-            self.resting -= 1
         else:
             self.waited += 1
-        if self.waited <= self.plateau.patience or self.factor <= self.lowest:
+        if self.resting:
+            self.resting, self.waited = self.resting - 1, 0
+        lowest = self.plateau.minimum / rate if rate > 0 else 0.0
+        if self.waited <= self.plateau.patience or self.factor <= lowest:
             return False
         self.waited, self.resting = 0, self.plateau.cooldown
-        self.factor = max(self.factor * self.plateau.factor, self.lowest)
+        self.factor = max(self.factor * self.plateau.factor, lowest)
         return True
 
 
@@ -44,17 +48,20 @@ class Plateaus:
 
     def __init__(self, training: Training) -> None:
         self.watched = {
-            key: Watched(objective.name, rule.plateau, _lowest(rule, rule.plateau))
+            key: Watched(objective.name, objective.every, rule, rule.plateau)
             for objective in training.objectives
             for key, rule in rules_of(objective)
             if rule.plateau is not None
         }
 
-    def see(self, values: Mapping[str, float], session: TrainingSession) -> list[str]:
-        """Lower what is due after an evaluation; the keys of the rules that were lowered."""
+    def see(self, step: int, values: Mapping[str, float], session: TrainingSession) -> list[str]:
+        """Lower what is due after an evaluation when `step` steps were done; the keys of the rules that were lowered."""
         lowered = []
         for key, watched in self.watched.items():
-            if watched.objective in values and watched.see(values[watched.objective]):
+            if watched.objective not in values:
+                continue
+            rate = rate_after(watched.rule, step // watched.every)
+            if watched.see(values[watched.objective], rate):
                 session.scale(key, watched.factor)
                 lowered.append(key)
         return lowered
@@ -72,7 +79,7 @@ class Plateaus:
             session.scale(key, watched.factor)
 
 
-def _lowest(rule: Rule, plateau: Plateau) -> float:
-    """The factor at which the rate is the least that it may be."""
-    rate = constant_of(rule.rate)
-    return plateau.minimum / rate if rate else 0.0
+def rate_after(rule: Rule, updates: int) -> float:
+    """The learning rate of a rule when so many updates were done, before it is scaled."""
+    (found,) = Interpreter({}).run(rule.rate, {name: np.asarray(float(updates)) for name in rule.rate.inputs}).values()
+    return float(found)
