@@ -65,11 +65,14 @@ def lower_training(
 ) -> tuple[Artifact, Training]:
     """Passes, refusals and code for a `train` block, and the block as it is after the passes."""
     from dsl.passes.pipeline import NAMES, optimize
+    from dsl.passes.read_followers import read_followers
 
     trains = training_backend(training, found, how)
     names = frozenset(disabled)
     for name in sorted(names - set(NAMES)):
         raise _unknown("DL0706", "pass", name, NAMES)
+
+    training = read_followers(training)
 
     def best(program: Program) -> Program:
         made = optimize(program, None, training=True, disabled=names).program

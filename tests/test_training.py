@@ -137,6 +137,21 @@ def test_targets_that_only_infer_refuse() -> None:
         compile_program(Source("t.dl", NET + BLOCKS["Plain"]), "onnx")
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_average_that_no_loss_reads_is_kept_all_the_same(target: str) -> None:
+    text = "train T()(x: float[B, 4], label: int[B]) {\n  layer net = MLP([8], out=3)\n  layer slow = ema of net decay 0.9\n"
+    text += "  minimize loss = cross_entropy(net(x), label) using sgd(0.1)\n}"
+    made = compile_program(Source("t.dl", text), target)
+    found = backend(target)
+    assert isinstance(found, TrainingBackend)
+    run = found.load_training(made.artifact, made.training, begin(made.training))
+    before = run.weights()["slow.linear.weight"]
+    assert np.array_equal(before, run.weights()["net.linear.weight"])
+    run.step(0, batches(1)[0])
+    after = run.weights()
+    np.testing.assert_allclose(after["slow.linear.weight"], 0.9 * before + 0.1 * after["net.linear.weight"], rtol=1e-6)
+
+
 # --- the file ---------------------------------------------------------------------------------------------------------------------
 
 
