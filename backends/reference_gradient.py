@@ -310,6 +310,23 @@ def _ordered(node: Node, operands: list[np.ndarray], compute: Compute, hold: Hol
     return (np.take_along_axis(x, index, axis),)
 
 
+def _max_pool(node: Node, operands: list[np.ndarray], compute: Compute, hold: Hold) -> tuple[np.ndarray, ...]:
+    """The elements that were the largest of their windows, the first where several are."""
+    (x,) = operands
+    flat = x.reshape(*x.shape[:2], -1)
+
+    def chosen() -> np.ndarray:
+        """Where they are in an image: windows of ranks find them; -1 for a window that sees nothing."""
+        by_rank = flat.shape[-1] - 1 - np.argsort(flat[..., ::-1], axis=-1, kind="stable")
+        (ranks,) = compute([np.argsort(by_rank, axis=-1).astype(np.float64).reshape(x.shape)])
+        known = np.where(np.isfinite(ranks), np.rint(ranks), 0).astype(np.int64).reshape(*flat.shape[:2], -1)
+        return np.where(np.isfinite(ranks), np.take_along_axis(by_rank, known, -1).reshape(ranks.shape), -1)
+
+    index = hold(chosen)
+    found = np.take_along_axis(flat, np.maximum(index, 0).reshape(*flat.shape[:2], -1), -1).reshape(index.shape)
+    return (np.where(index < 0, -np.inf, found),)
+
+
 _BRANCHES: dict[str, Callable[[Node, list[np.ndarray], Compute, Hold], tuple[np.ndarray, ...]]] = {
     "relu": _relu,
     "abs": _abs,
@@ -320,4 +337,5 @@ _BRANCHES: dict[str, Callable[[Node, list[np.ndarray], Compute, Hold], tuple[np.
     "min": _extreme,
     "sort": _ordered,
     "topk": _ordered,
+    "max_pool": _max_pool,
 }

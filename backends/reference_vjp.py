@@ -298,6 +298,31 @@ def _conv(at: Application, cotangents: Cotangents) -> Found:
     return by_x[(slice(None), slice(None), *inside)], by_w.reshape(weight.shape)
 
 
+def _conv_transpose(at: Application, cotangents: Cotangents) -> Found:
+    """The cotangent, with what the padding cut off, seen from each place of the input through each place of the kernel."""
+    x, weight = at.operands
+    stride, dilation = (cast("tuple[int, ...]", at.attributes[n]) for n in ("stride", "dilation"))
+    padding, groups = cast(Pairs, at.attributes["padding"]), cast(int, at.attributes["groups"])
+    batch, spatial = x.shape[0], x.shape[2:]
+    seen = windows(padded(cotangents[0], padding), weight.shape[2:], stride, dilation)
+    places = x.reshape(batch, groups, -1, *spatial)
+    w = weight.reshape(groups, -1, *weight.shape[1:])
+    by_w, by_x = np.zeros(w.shape), np.zeros(places.shape)
+    for place in np.ndindex(weight.shape[2:]):
+        part = seen[(slice(None), slice(None), *map(slice, spatial), *place)].reshape(batch, groups, -1, *spatial)
+        by_w[(..., *place)] = np.einsum("ngi...,ngf...->gif...", places, part).sum(axis=tuple(range(3, 3 + len(spatial))))
+        by_x += np.einsum("gif,ngf...->ngi...", w[(..., *place)], part)
+    return by_x.reshape(x.shape), by_w.reshape(weight.shape)
+
+
+def _max_pool(at: Application, cotangents: Cotangents) -> Found:
+    (x,) = at.operands
+    images, index = prod(x.shape[:2]), at.held[0].reshape(prod(x.shape[:2]), -1)
+    total = np.zeros((images, prod(x.shape[2:]) + 1))  # the last for windows that see nothing
+    np.add.at(total, (np.arange(images)[:, None], index), cotangents[0].reshape(images, -1))
+    return (total[:, :-1].reshape(x.shape),)
+
+
 def _spatial(at: Application, cotangents: Cotangents) -> Found:
     """Linear, and the same for every image and channel: one matrix from the places of the input to those of the result."""
     (x,) = at.operands
@@ -313,7 +338,7 @@ _MOVES = (
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_MOVES, _moved),
-    **dict.fromkeys(("conv_transpose", "scatter_add"), _linear),
+    "scatter_add": _linear,
     **dict.fromkeys(("avg_pool", "adaptive_avg_pool", "interpolate"), _spatial),
     "sum": _sum,
     "mean": _mean,
@@ -328,5 +353,7 @@ RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "einsum": _einsum,
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "max_pool": _max_pool,
 }
 """How primitives that are not elementwise are differentiated; those not here by differences."""
