@@ -6,8 +6,9 @@ What takes longer than some seconds is marked `slow`, and run by `make learn`; d
 from __future__ import annotations
 
 import math
+import runpy
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,7 @@ def large_digits() -> Arrays:
     return {"image": np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2))).astype(np.float32), "label": labels}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_lenet_knows_more_than_97_percent_of_digits_that_it_has_not_seen(seed: int, tmp_path: Path) -> None:
     data = saved(tmp_path, "digits", large_digits())
     curve = trained(
@@ -95,7 +95,6 @@ def test_lenet_knows_more_than_97_percent_of_digits_that_it_has_not_seen(seed: i
     assert curve[-1]["validation accuracy"] > 0.97
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_bound_of_a_variational_autoencoder_rises(backend: str, tmp_path: Path) -> None:
     curve = trained(
@@ -176,23 +175,28 @@ def sinusoids(count: int, seed: int, points: int = 10) -> Arrays:
     return {"xs": x[:, :points], "ys": y[:, :points], "xq": x[:, points:], "yq": y[:, points:]}
 
 
-def adapted_error(weights: Path, tasks: Arrays, folder: Path) -> float:
-    """The mean squared error at the query points, after five steps on the others."""
-    errors = []
-    for xs, ys, xq, yq in zip(*(tasks[name] for name in ("xs", "ys", "xq", "yq")), strict=True):
-        found = computed("meta/maml.dl", "Adapted", str(weights), {"xs": xs, "ys": ys, "x": xq}, folder)["y"]
-        errors.append(float(np.mean((found - yq) ** 2)))
-    return float(np.mean(errors))
+def adapted_error(weights: Path, tasks: Arrays, inner_lr: float, folder: Path) -> float:
+    """The mean squared error at the query points after five steps of that size on the others, by the compiled `Adapted`."""
+    import torch
+
+    code = folder / "adapted.py"
+    dslc("compile", SPECS / "meta/maml.dl", "--model", "Adapted", "-b", "torch", "--set", f"inner_lr={inner_lr}", "-o", code)
+    model = runpy.run_path(str(code))["Adapted"]()
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in load_file(weights).items()})
+    rows = zip(*(torch.from_numpy(tasks[name]) for name in ("xs", "ys", "xq", "yq")), strict=True)
+    return float(np.mean([float(((model(xs, ys, xq) - yq) ** 2).mean()) for xs, ys, xq, yq in rows]))
 
 
 @pytest.mark.slow
-def test_what_maml_learned_adapts_better_than_what_all_tasks_together_taught(tmp_path: Path) -> None:
-    data, held_out = saved(tmp_path, "tasks", sinusoids(20_000, 0)), sinusoids(40, 1)
-    trained("meta/maml.dl:MAML", data, tmp_path / "maml", "--batch", 16)
-    trained("meta/maml.dl:Joint", data, tmp_path / "joint", "--batch", 16)
-    maml = adapted_error(tmp_path / "maml" / "weights.safetensors", held_out, tmp_path)
-    joint = adapted_error(tmp_path / "joint" / "weights.safetensors", held_out, tmp_path)
-    assert maml < 0.7 * joint
+def test_what_maml_learned_adapts_in_five_steps_better_than_what_all_tasks_together_taught(tmp_path: Path) -> None:
+    data, held_out = saved(tmp_path, "tasks", sinusoids(20_000, 0)), sinusoids(200, 1)
+    weights = {}
+    for block in ("MAML", "Joint"):
+        trained(f"meta/maml.dl:{block}", data, tmp_path / block, "--batch", 25, "-b", "jax")
+        weights[block] = tmp_path / block / "weights.safetensors"
+    maml = adapted_error(weights["MAML"], held_out, 0.01, tmp_path)
+    joint = min(adapted_error(weights["Joint"], held_out, inner_lr, tmp_path) for inner_lr in (0.01, 0.003, 0.001))
+    assert maml < 0.6 * joint  # whatever step suits the other best
 
 
 # --- targets --------------------------------------------------------------------------------------------------------------------
@@ -224,3 +228,51 @@ def test_the_target_of_q_learning_is_refreshed_every_five_steps(backend: str, tm
     assert all(np.array_equal(nets[1][n], nets[4][n]) for n in nets[1] if n.startswith("target."))  # step 0, until step 5
     assert same(5, 5) and same(6, 5) and same(9, 5) and same(10, 10)
     assert not same(4, 4) and not same(6, 6)
+
+
+# --- the same on both targets ---------------------------------------------------------------------------------------------------
+
+
+SAME: dict[str, tuple[object, ...]] = {
+    "recurrent/hello.dl": ("--batch", 1),
+    "cnn/lenet.dl": ("--batch", 16),
+    "recurrent/char_lstm.dl": ("--batch", 8, "--size", "T=17", "--set", "width=16", "--set", "hidden=32"),
+    "language/gpt2.dl": ("--batch", 8, "--size", "T=17", "--set", "context=16", "--set", "width=32", "--set", "layers=2"),
+    "meta/maml.dl": ("--batch", 4),
+    "reinforcement/dqn.dl": ("--batch", 32, "--set", "every=5"),
+}
+"""Small forms of the specs that draw nothing while they train."""
+
+QUICK = ("recurrent/hello.dl", "reinforcement/dqn.dl")
+
+TOLERANCE = {"f64": (1e-10, 0.0), "f32": (1e-4, 1e-6)}
+"""Relative and absolute. In f64, where rounding grows to 4e-13 in 100 steps at most (hello, whose loss goes to 1e-3), a curve that differs
+by more computes something else. In f32 optax rounds the bias correction 1 - 0.999^t of Adam, by 2^-24 of 0.001 in the first step:
+6e-5 of what the second moment is divided by, 3e-5 of the step; the losses were found to differ by 5e-5, hello's by 2e-7."""
+
+
+@pytest.mark.parametrize(
+    ("spec", "dtype"),
+    [
+        *((spec, "f32") for spec in SAME),
+        *(pytest.param(spec, "f64", marks=[] if spec in QUICK else [pytest.mark.slow]) for spec in SAME),
+    ],
+)
+def test_a_hundred_steps_have_the_same_losses_on_both_targets(spec: str, dtype: str, tmp_path: Path) -> None:
+    arrays: dict[str, Callable[[], Arrays]] = {
+        "recurrent/hello.dl": lambda: HELLO,
+        "cnn/lenet.dl": large_digits,
+        "meta/maml.dl": lambda: sinusoids(400, 0),
+        "reinforcement/dqn.dl": lambda: transitions(512),
+    }
+    data: object = saved(tmp_path, "data", arrays[spec]()) if spec in arrays else "stdlib"
+    curves = {
+        backend: [
+            row["loss"]
+            for row in trained(spec, data, tmp_path / backend, "-b", backend, "--steps", 100, "--dtype", dtype, *SAME[spec])
+        ]
+        for backend in BACKENDS
+    }
+    relative, absolute = TOLERANCE[dtype]
+    assert len(curves["torch"]) == 100
+    np.testing.assert_allclose(curves["torch"], curves["jax"], rtol=relative, atol=absolute)
