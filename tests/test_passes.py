@@ -55,6 +55,7 @@ def example_inputs(compiled: Program, sizes: dict[str, int]) -> dict[str, np.nda
 def small(spec: str) -> tuple[Program, dict[str, np.ndarray]]:
     settings = dict(SMALL[spec])
     dims = settings.pop("dims")
+    settings.pop("refused", None)
     compiled = compile_graph(SPECS / spec, settings)
     return compiled, example_inputs(compiled, {name: sizes[-1] for name, sizes in dims.items()})
 
