@@ -12,6 +12,11 @@ from backends.writer import Expression, Line, Namespace, Precedence, call, numbe
 from dsl.ir import Graph
 from dsl.training import Follower, Objective, Rule, Training
 
+LOCALS = (
+    "training", "params", "state", "moments", "key", "keys", "step", "found", "trained", "gradients", "updates", "objective",
+    "batch", "part", "total", "value", "due", "optimizer", "mine", "theirs", "more", "scales",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -47,11 +52,7 @@ class StepWriter:
         self.block = block
         self.groups = groups
         self.training = block.training
-        taken = (
-            "training", "params", "state", "moments", "key", "keys", "step", "found", "trained", "gradients", "updates", "objective",
-            "batch", "part", "total", "value", "due",
-        )  # fmt: skip
-        self.scope = Namespace(taken, block.names)
+        self.scope = Namespace(LOCALS, block.names)
         self.inputs = {name: self.scope.new(name) for name in self.training.inputs}
         draws = self.training.draws
         self.drawn = {name: self.scope.new(name) for name in draws.outputs} if draws is not None else {}

@@ -14,7 +14,7 @@ from backends.base import EmitOptions, TrainOptions
 from backends.jax_facts import facts_of_all
 from backends.jax_file import FileWriter, layers
 from backends.jax_optimizers import spelled
-from backends.jax_steps import Block, StepWriter
+from backends.jax_steps import LOCALS, Block, StepWriter
 from backends.python_scalars import constant_of
 from backends.trainings import entries_of, followers_of, graphs_of, layers_of, rules_of
 from backends.writer import Expression, Line, call, number_text, quoted, rendered, sequence
@@ -49,9 +49,8 @@ class TrainingWriter(FileWriter):
         self.how = how
         for name in (*RESERVED, *_updates()):
             self.names.new(name)
-        self.entries = {
-            e: self.names.new(f"{e}_of") if name in RESERVED or name in _updates() else name for e, name in self.entries.items()
-        }
+        taken = {*RESERVED, *LOCALS, *_updates()}
+        self.entries = {e: self.names.new(f"{e}_of") if name in taken else name for e, name in self.entries.items()}
         rules = [rule for objective in training.objectives for rule in objective.rules]
         graphs = [g for rule in rules for g in graphs_of(rule).values()]
         self.facts |= facts_of_all(graphs)

@@ -31,28 +31,18 @@ class Block:
         return self.training.program.entries[entry]
 
 
+LOCALS = (
+    "loss", "model", "optimizers", "optimizer", "closure", "step", "found", "parameters", "scales", "part", "parts", "mine", "theirs",
+)  # fmt: skip
+
+
 class StepWriter:
     """Writes `train_step` and `evaluate`."""
 
     def __init__(self, block: Block) -> None:
         self.block = block
         self.training = block.training
-        taken = (
-            "model",
-            "optimizers",
-            "optimizer",
-            "closure",
-            "step",
-            "found",
-            "parameters",
-            "scales",
-            "part",
-            "parts",
-            "mine",
-            "theirs",
-            "loss",
-        )
-        self.scope = Namespace(taken, block.names)
+        self.scope = Namespace(LOCALS, block.names)
         self.inputs = {name: self.scope.new(name) for name in self.training.inputs}
         draws = self.training.draws
         self.drawn = {name: self.scope.new(name) for name in draws.outputs} if draws is not None else {}
@@ -98,8 +88,8 @@ class StepWriter:
 
     def _results(self, objective: Objective) -> list[str]:
         """Variables for the outputs of its entry point, the loss first."""
-        scope = Namespace(self.variables.values(), self.block.names)
-        return [scope.new("loss"), *(scope.new(name) for name in list(self.block.graph(objective.entry).outputs)[1:])]
+        scope = Namespace((*LOCALS, *self.variables.values()), self.block.names)
+        return ["loss", *(scope.new(name) for name in list(self.block.graph(objective.entry).outputs)[1:])]
 
     def _keys(self, objective: Objective, variables: Sequence[str]) -> list[tuple[str, str]]:
         metrics = list(self.block.graph(objective.entry).outputs)[1:]

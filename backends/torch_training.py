@@ -14,7 +14,7 @@ from backends.python_scalars import ScalarFunctions, constant_of, is_scalar
 from backends.torch_file import assembled, definitions
 from backends.torch_names import RESERVED
 from backends.torch_optimizers import spelled
-from backends.torch_steps import Block, StepWriter, member
+from backends.torch_steps import LOCALS, Block, StepWriter, member
 from backends.torch_tensors import DTYPES
 from backends.torch_units import Tree
 from backends.trainings import entries_of, followers_of, layers_of, rules_of, waits
@@ -91,6 +91,8 @@ class _FileWriter:
 
     def _rates(self) -> tuple[dict[int, str], list[str]]:
         """Functions of the learning rates that change, by the identity of the graph."""
+        for name in LOCALS:  # `train_step` calls these functions, so none is called as a variable of it
+            self.names.new(name)
         writer = ScalarFunctions(self.names)
         rates: dict[int, str] = {}
         for objective in self.training.objectives:

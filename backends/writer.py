@@ -42,15 +42,16 @@ class Precedence(IntEnum):
 class Expression:
     """Text and how tightly it holds together.
 
-    `head` and `arguments` are the parts of a call on a dotted name, which may be broken over lines. `scalar` says that it is a
-    Python number, not a tensor. The rest is the bookkeeping of python.py: variables read (as node and result index), inlined
-    operations, calls of layers among them.
+    `head` and `arguments` are the parts of a call on a dotted name, which may be broken over lines; so may `operands`, each after the
+    first with its operator in front. `scalar` says that it is a Python number, not a tensor. The rest is the bookkeeping of python.py:
+    variables read (as node and result index), inlined operations, calls of layers among them.
     """
 
     text: str
     precedence: Precedence = Precedence.ATOM
     head: str = ""
     arguments: tuple[str, ...] = ()
+    operands: tuple[str, ...] = ()
     scalar: bool = False
     reads: tuple[tuple[int, int], ...] = ()
     size: int = 0
@@ -126,7 +127,9 @@ def binary(left: Expression, operator: str, right: Expression) -> Expression:
     precedence = _OPERATORS[operator]
     tighter = Precedence(precedence + 1)
     first = left.within(tighter if precedence is Precedence.COMPARE else precedence)
-    return Expression(f"{first} {operator} {right.within(tighter)}", precedence)
+    second = f"{operator} {right.within(tighter)}"
+    operands = left.operands if left.operands and left.precedence == precedence else (first,)
+    return Expression(f"{first} {second}", precedence, operands=(*operands, second))
 
 
 def _power(left: Expression, right: Expression) -> Expression:
@@ -275,7 +278,9 @@ class Line:
 
 
 def fits(line: Line) -> bool:
-    """Whether the line, laid out, stays within WIDTH columns."""
+    """Whether the line, laid out with its operators on one line, stays within WIDTH columns."""
+    if line.expression is not None and line.expression.operands:
+        line = replace(line, expression=replace(line.expression, operands=()))
     return all(len(text) <= WIDTH for text in laid_out(line))
 
 
@@ -286,8 +291,10 @@ def laid_out(line: Line) -> list[str]:
         text = (start + line.prefix).rstrip()
         return [_commented(text, line.comment)]
     text = f"{start}{line.prefix}{line.expression.text}{line.suffix}"
-    if len(text) <= WIDTH or not line.expression.arguments:
+    if len(text) <= WIDTH or not (line.expression.arguments or line.expression.operands):
         return [_commented(text, line.comment)]
+    if line.expression.operands:
+        return _broken_at_operators(line, line.expression)
     together = f"{start}{INDENT}{', '.join(line.expression.arguments)}"
     if len(together) <= WIDTH:
         opening, closing = f"{start}{line.prefix}{line.expression.head}(", f"{start}){line.suffix}"
@@ -297,6 +304,14 @@ def laid_out(line: Line) -> list[str]:
         *(f"{start}{INDENT}{a}," for a in line.expression.arguments),
         _commented(f"{start}){line.suffix}", line.comment),
     ]
+
+
+def _broken_at_operators(line: Line, expression: Expression) -> list[str]:
+    """The line with its expression in parentheses: an operand a line, if it has to be."""
+    start, inner = INDENT * line.indent, INDENT * (line.indent + 1)
+    whole = f"{inner}{expression.text}"
+    parts = [whole] if len(whole) <= WIDTH else [f"{inner}{operand}" for operand in expression.operands]
+    return [f"{start}{line.prefix}(", *parts, _commented(f"{start}){line.suffix}", line.comment)]
 
 
 def _commented(text: str, comment: str) -> str:

@@ -213,6 +213,19 @@ class Graph:
                 open_ids.extend(v.node for v in node.inputs)
         return found
 
+    def with_owners(self, needed: set[int]) -> set[int]:
+        """`needed`, and for each layer that these nodes read by path and do not apply, the first node that applies it, with all that this
+        is computed from: a layer is part of a graph by being applied."""
+        found = set(needed)
+        while True:
+            nodes = [n for n in self if n.id in found]
+            applied = {layer for n in nodes for layer in _applied(n)}
+            missing = {path.split(".")[0] for n in nodes for path in _read(n) if "." in path} - applied
+            owner = next((n for n in self if missing.intersection(_applied(n))), None)
+            if owner is None:
+                return found
+            found |= self.ancestors(Value(owner.id))
+
     def callees(self) -> list[Graph]:
         """This graph and all that it calls (its `backward` too), each once, callees before callers."""
         order: dict[int, Graph] = {}
@@ -347,6 +360,24 @@ class Program:
             for path, parameter in owned(graph):
                 found.setdefault(path, parameter)
         return found
+
+
+def _within(node: Node) -> Iterator[Node]:
+    """A node and the nodes of its block."""
+    yield node
+    if node.target is not None and node.target.graph.kind == "block":
+        for inner in node.target.graph:
+            yield from _within(inner)
+
+
+def _applied(node: Node) -> Iterator[str]:
+    """The layers that a node applies, in its block too."""
+    return (n.target.child for n in _within(node) if n.target is not None and n.target.child is not None)
+
+
+def _read(node: Node) -> Iterator[str]:
+    """The paths that a node reads, in its block too."""
+    return (str(n.attributes["path"]) for n in _within(node) if n.op in ("param", "buffer"))
 
 
 def owned(graph: Graph, prefix: str = "") -> Iterator[tuple[str, Parameter]]:

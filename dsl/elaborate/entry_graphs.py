@@ -18,7 +18,7 @@ def entry_graph(graph: Graph, name: str, outputs: Mapping[str, Value], given: Ma
         result.replace_node(replace(node, op="input", inputs=(), attributes={"name": wanted}, name=None))
         result.inputs[wanted] = value
     result.outputs, result.updates = dict(outputs), {}
-    needed = {i for value in outputs.values() for i in result.ancestors(value)}
+    needed = result.with_owners({i for value in outputs.values() for i in result.ancestors(value)})
     needed |= {value.node for value in _binding(result, needed)}
     result.remove([n for n in list(result) if n.id not in needed])
     result.inputs = {n: v for n, v in result.inputs.items() if v.node in needed}

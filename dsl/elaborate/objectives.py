@@ -15,7 +15,7 @@ from dsl.elaborate.frame import Frame
 from dsl.elaborate.rules import Rules, number
 from dsl.elaborate.target_rules import check_alone, check_same_loss
 from dsl.elaborate.values import Instance, ParameterSet, Tensor, describe
-from dsl.ir import Graph, Program, Value, owned
+from dsl.ir import Graph, Node, Program, Value, owned
 from dsl.ops.registry import CARDS
 from dsl.source import Span
 from dsl.training import Clip, Follower, Objective, Rule, Training
@@ -274,8 +274,8 @@ class Objectives:
     # --- draws that several objectives read ---
 
     def _shared_draws(self, graph: Graph, parts: TrainingParts) -> dict[Value, str]:
-        """The draws outside of any layer that more than one objective or metric reads, or one that is computed several times a step, with
-        a name for each."""
+        """The draws outside of any layer, and from no parameter, that more than one objective or metric reads, or one that is computed
+        several times a step, with a name for each."""
         readers: dict[int, int] = {}
         repeated = {m.loss.value for m in parts.minimized if any(rule.update is None for rule, _ in m.rules)}
         roots = [m.loss.value for m in parts.minimized] + [t.value for t, _, _ in parts.metrics.values()]
@@ -284,12 +284,29 @@ class Objectives:
                 readers[node_id] = readers.get(node_id, 0) + (2 if root in repeated else 1)
         shared: dict[Value, str] = {}
         for node in graph:
-            if readers.get(node.id, 0) > 1 and node.op in CARDS and CARDS[node.op].random and not node.inputs:
+            behind = (graph.node(i) for i in graph.ancestors(Value(node.id)))
+            if readers.get(node.id, 0) > 1 and _draws(node) and not any(_owns(n) for n in behind):
                 name = node.name or f"draw_{len(shared)}"
                 while name in graph.inputs or name in shared.values():
                     name += "_"
                 shared[Value(node.id)] = name
         return shared
+
+
+def _draws(node: Node) -> bool:
+    """Whether the one result of a node is drawn: by a primitive, or in a function or a loop."""
+    if node.target is None:
+        return node.op in CARDS and CARDS[node.op].random
+    drawn = any(n.op in CARDS and CARDS[n.op].random for graph in node.target.graph.callees() for n in graph)
+    return drawn and len(node.types) == 1
+
+
+def _owns(node: Node) -> bool:
+    """Whether a node reads a parameter or a buffer, or applies a layer."""
+    if node.target is None:
+        return node.op in ("param", "buffer")
+    block = node.target.graph if node.target.graph.kind == "block" else ()
+    return node.target.child is not None or any(_owns(n) for n in block)
 
 
 def _no_gradient(op: str, span: Span, asked: Span) -> Diagnostic:

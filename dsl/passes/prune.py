@@ -14,7 +14,7 @@ from dsl.ir import Graph, Node, Value
 
 def prune(graph: Graph) -> tuple[Graph, bool]:
     result, trimmed = _trim_blocks(graph)
-    live = _live(result)
+    live = result.with_owners(_live(result))
     dead = [n for n in result if n.id not in live]
     read = set(_paths_read(result, live)) | set(result.updates)
     unread = [name for name in result.parameters if name not in read]
