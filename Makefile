@@ -24,7 +24,7 @@ test: $(READY)
 
 ## make learn   the trainings that take too long for every run: that specs learn what they should
 learn: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=0
+	XLA_FLAGS= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=0
 
 ## make check   format, lint, types, tests
 check: $(READY)

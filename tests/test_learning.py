@@ -184,7 +184,7 @@ def adapted_error(weights: Path, tasks: Arrays, inner_lr: float, folder: Path) -
     model = runpy.run_path(str(code))["Adapted"]()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in load_file(weights).items()})
     rows = zip(*(torch.from_numpy(tasks[name]) for name in ("xs", "ys", "xq", "yq")), strict=True)
-    return float(np.mean([float(((model(xs, ys, xq) - yq) ** 2).mean()) for xs, ys, xq, yq in rows]))
+    return float(np.mean([float(((model(xs, ys, xq).detach() - yq) ** 2).mean()) for xs, ys, xq, yq in rows]))
 
 
 @pytest.mark.slow
