@@ -97,13 +97,10 @@ def training_table(found: list[latency.Comparison]) -> str:
             c.theirs,
             f"{c.their_seconds * 1e3:.1f}",
             f"**{c.ratio:.2f}**",
-            f"{c.our_first:.1f}",
-            f"{c.their_first:.1f}",
         )
         for c in found
     ]
-    head = ("network", "generated", "ms", "compared with", "ms", "ratio", "first step, s", "by hand, s")
-    return table(head, rows)
+    return table(("network", "generated", "ms", "compared with", "ms", "ratio"), rows)
 
 
 def scan_table() -> str:
@@ -138,7 +135,7 @@ def training_section(quick: bool, networks: list[str]) -> str:
 ([hand_training_torch.py](../benchmarks/hand_training_torch.py), [hand_training_jax.py](../benchmarks/hand_training_jax.py) with optax;
 its LSTM is flax's `nn.RNN(nn.OptimizedLSTMCell)`), from the same weights on the same batch, measured as above; the losses of the first
 four steps agree to {training.DIFFERENCE:.0e} of their size. With torch.compile, it is the loss that is compiled, and PyTorch's fused
-LSTM is left as it is. The last columns are the time until the first step is done, compilation included.
+LSTM is left as it is.
 
 {training_table(found)}"""
 
