@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from backends.reference import Interpreter
+from backends.reference_reverse import sharp_slope
 from backends.reference_vjp import PARTIALS, RULES
 from dsl.ir import Call, Graph, Value
 from dsl.ops.card import AttributeValue
@@ -175,6 +176,22 @@ def test_orders_are_those_of_the_formula(name: str, derivatives: list[Callable[[
     for count, derivative in enumerate(derivatives, start=1):
         found = order(lambda g: g.op("sum", g.op(name, g["x"]), over=(0,), keepdims=False), count)
         np.testing.assert_allclose(found, derivative(X), rtol=10.0 ** (3 * count - 16))
+
+
+@pytest.mark.parametrize(
+    ("f", "expected"),
+    [
+        (lambda t: np.exp(t), 1.0),
+        (lambda t: np.tan(3 * t), 3.0),
+        (lambda t: np.log(0.01 + t), 100.0),
+        (lambda t: np.array([np.sin(30 * t), t, 1.0]), np.array([30.0, 1.0, 0.0])),
+    ],
+    ids=["exp", "tan", "near_a_pole", "several"],
+)
+def test_the_difference_of_gradients_is_nearly_as_exact_as_they_are(
+    f: Callable[[float], np.ndarray], expected: float | np.ndarray
+) -> None:
+    np.testing.assert_allclose(sharp_slope(f, 1.0).value, expected, rtol=1e-12, atol=1e-12)
 
 
 def s(x: np.ndarray) -> np.ndarray:
