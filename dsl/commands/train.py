@@ -35,7 +35,7 @@ BATCH = 64
     "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=settings_of, help="A hyper-parameter; repeatable."
 )
 @click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means.")
-@click.option("--weights", metavar="FILE", help="Weights to begin with; initial ones by default.")
+@click.option("--weights", metavar="FILE", help="Weights of the block to begin with; initial ones by default.")
 @click.option("--validation", metavar="SHARE", type=float, default=0.0, help="Share of the data to hold out, such as 0.1.")
 @click.option(
     "--every-validation",
@@ -132,7 +132,8 @@ def train_command(
     outcome = train(job, wanted, reporter(as_json=as_json, terminal=sys.stdout.isatty()))
     if not as_json:
         best = f"; the best validation was in step {outcome.best[0]}: {outcome.best[1]:.4g}" if outcome.best else ""
-        click.echo(f"wrote {place}/weights.safetensors after step {outcome.step}: {shown(outcome.values)}{best}", err=True)
+        last = f": {shown(outcome.values)}" if outcome.values else ""
+        click.echo(f"wrote {place}/weights.safetensors after step {outcome.step}{last}{best}", err=True)
     if outcome.interrupted:
         click.echo(f"interrupted in step {outcome.step} of {count}; `--resume` goes on", err=True)
         return INTERRUPTED

@@ -28,6 +28,10 @@ WEIGHTS = "weights.safetensors"
 MOMENTS = "optimizer.safetensors"
 STATE = "state.json"
 FORMAT = 1
+COMPUTATION = "the computation"
+"""Under this name is a digest, which differs wherever anything does."""
+MOST_SHOWN = 20
+"""How many differences a message lists."""
 
 Described = Mapping[str, str]
 """What a training is, as text by what it is text of: two trainings are the same where these are."""
@@ -162,7 +166,7 @@ def differences(before: Described, now: Described) -> list[str]:
     lines = []
     for name in dict.fromkeys((*before, *now)):
         old, new = before.get(name), now.get(name)
-        if old == new:
+        if old == new or name == COMPUTATION:
             continue
         if new is None:
             lines.append(f"{name} ({old}) is no more")
@@ -170,7 +174,9 @@ def differences(before: Described, now: Described) -> list[str]:
             lines.append(f"{name} ({new}) is new")
         else:
             lines.append(f"{name} was {old} and is {new}")
-    return lines[:20] if len(lines) <= 20 else [*lines[:20], f"and {len(lines) - 20} more"]
+    if not lines and before.get(COMPUTATION) != now.get(COMPUTATION):
+        return ["the spec computes something else than it did"]
+    return lines if len(lines) <= MOST_SHOWN else [*lines[:MOST_SHOWN], f"and {len(lines) - MOST_SHOWN} more"]
 
 
 def _memory(state: Mapping[str, object]) -> Memory:

@@ -9,6 +9,7 @@ from backends.trainings import entries_of, graphs_of
 from dsl.data import Dataset
 from dsl.ir import Program
 from dsl.print_graph import print_program
+from dsl.trainer.checkpoint import COMPUTATION
 from dsl.trainer.settings import Settings
 from dsl.training import Objective, Rule, Training
 
@@ -26,7 +27,7 @@ def described(training: Training, data: Dataset, settings: Settings, backend: st
     for follower in training.followers:
         how = f"every {follower.every}" if follower.decay is None else f"decay {follower.decay:g}"
         found[f"`{follower.layer}`, which follows `{follower.source}`,"] = how
-    found["the computation"] = _digest(training)
+    found[COMPUTATION] = _digest(training)
     return found
 
 

@@ -94,6 +94,8 @@ class _Loop:
         every_validation = self.every_validation
         every_save = settings.every_save or every_validation
         self.reporter.started(self.done, settings.steps)
+        if self.done >= settings.steps:
+            self.reporter.noted(f"nothing is left to do: {self.done} steps are done")
         interrupted = False
         started, counted = time.perf_counter(), self.done
         read = started
