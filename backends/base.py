@@ -117,8 +117,8 @@ class TrainingSession(Protocol):
 class TrainingBackend(Protocol):
     """A backend that can write and run the training itself."""
 
-    def rule_refusal(self, rule: Rule, how: TrainOptions) -> str | None:
-        """Why this backend has not the rule, one of those that the language has no formula for, or None when it has."""
+    def rule_refusal(self, rule: Rule, program: Program, how: TrainOptions) -> str | None:
+        """Why this backend cannot follow the rule for the parameters of `program` that it is for, or None when it can."""
 
     def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact: ...
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from backends.base import Arrays, Artifact, EmitOptions, Session, TrainingSession, TrainOptions, Unsupported
 from backends.jax_file import FileWriter, entry_names, needs_x64
+from backends.jax_init import stacked_leaves
 from backends.jax_rows import ROWS
 from backends.trainings import draws
 from dsl.ir import Node, Program
+from dsl.ops.registry import CARDS
 from dsl.training import Rule, Training
+
+ELEMENTWISE = frozenset({"input", "const", "call", "full", *(name for name, card in CARDS.items() if card.elementwise)})
 
 
 class JaxBackend:
@@ -34,10 +38,17 @@ class JaxBackend:
 
         return JaxSession(artifact.content.decode(), program, entry_names(program), weights, needs_x64(program), device)
 
-    def rule_refusal(self, rule: Rule, how: TrainOptions) -> str | None:
-        return (
-            "optax.lbfgs does one iteration a step, by another line search, and has other settings; train with `--backend torch`"
-        )
+    def rule_refusal(self, rule: Rule, program: Program, how: TrainOptions) -> str | None:
+        if rule.update is None:
+            return "optax.lbfgs does one iteration a step, by another line search, and has other settings; use `--backend torch`"
+        own = set(rule.parameters)
+        for leaf in (leaf for graph in program.entries.values() for leaf in stacked_leaves(graph) if leaf & own):
+            name = sorted(leaf & own)[0]
+            if not leaf <= own:
+                return f"`{name}` is one array with the copies of a long `repeat` that the rule is not for"
+            if not all(n.op in ELEMENTWISE for g in rule.update.callees() for n in g):
+                return f"`{name}` is one array with the other copies of a long `repeat`, which a rule that is not elementwise would mix"
+        return None
 
     def emit_training(self, training: Training, options: EmitOptions, how: TrainOptions) -> Artifact:
         from backends.jax_training import training_source

@@ -77,6 +77,24 @@ def runs_of(graph: Graph, child: str) -> list[tuple[int, int]]:
     return sorted({(t.start, t.count) for t in targets if t.count is not None})
 
 
+def stacked_leaves(graph: Graph, prefixes: tuple[str, ...] = ("",), stacked: bool = False) -> Iterator[frozenset[str]]:
+    """The parameters that are one array in JAX, by their names in the spec: those of the copies of a long `repeat`."""
+    if stacked:
+        for name in graph.parameters:
+            yield frozenset(prefix + name for prefix in prefixes)
+    for node in graph.layers():
+        call = node.target
+        assert call is not None
+        if call.count is None:
+            yield from stacked_leaves(call.graph, tuple(f"{p}{call.child}." for p in prefixes), stacked)
+        elif call.count > LONGEST_LOOP:
+            copies = range(call.start, call.start + call.count)
+            yield from stacked_leaves(call.graph, tuple(f"{p}{call.child}.{i}." for p in prefixes for i in copies), True)
+        else:
+            for i in range(call.start, call.start + call.count):
+                yield from stacked_leaves(call.graph, tuple(f"{p}{call.child}.{i}." for p in prefixes), stacked)
+
+
 def is_stacked(runs: list[tuple[int, int]]) -> bool:
     """Whether the copies are in a dict, some of them stacked, rather than in a list."""
     return any(count > LONGEST_LOOP for _, count in runs)

@@ -173,7 +173,9 @@ class TorchBackend:
         state = {name: torch.as_tensor(np.asarray(weights[name])) for name in program.parameters()}
         return TorchSession(program, model.to(device), state, device)
 
-    def rule_refusal(self, rule: Rule, how: TrainOptions) -> str | None:
+    def rule_refusal(self, rule: Rule, program: Program, how: TrainOptions) -> str | None:
+        if rule.update is not None:
+            return None
         if how.amp is not None:
             return f"it compares losses that are nearer to each other than {how.amp} can tell (leave `--amp` out)"
         return "it is given the loss of the whole batch (leave `--accumulate` out)" if how.accumulate != 1 else None

@@ -95,8 +95,8 @@ def training_backend(training: Training, found: Backend, how: TrainOptions) -> T
     if not isinstance(found, TrainingBackend):
         message = f"the backend `{found.name}` cannot train"
         raise SpecError(Diagnostic("DL0713", message, help="train with `torch` or `jax`, and compile the weights"), exit_code=2)
-    own = [rule for objective in training.objectives for rule in objective.rules if rule.update is None]
-    reasons = [(rule, found.rule_refusal(rule, how)) for rule in own]
+    rules = [rule for objective in training.objectives for rule in objective.rules]
+    reasons = [(rule, found.rule_refusal(rule, training.program, how)) for rule in rules]
     refused = [
         Diagnostic("DL0702", f"`{rule.name}` cannot be compiled to {found.name}: {reason}", rule.span)
         for rule, reason in reasons

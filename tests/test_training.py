@@ -202,3 +202,26 @@ def test_ruff_has_nothing_to_say(written: tuple[str, Path]) -> None:
 def test_the_same_block_gives_the_same_text(target: str) -> None:
     again = compile_program(Source("Two.dl", NET + BLOCKS["Two"]), target).artifact.content
     assert again == text("Two", target)
+
+
+@pytest.mark.parametrize(
+    ("minimize", "reason"),
+    [
+        ('mean(net(x)) over net."blocks.0.**", net.head using adam(0.1)', "the rule is not for"),
+        ("mean(net(x)) using normed(0.1)", "not elementwise"),
+    ],
+)
+def test_jax_refuses_rules_for_a_part_of_what_it_keeps_as_one_array(minimize: str, reason: str) -> None:
+    """The copies of a long `repeat` are stacked there."""
+    spec = Source(
+        "net.dl",
+        f"""
+        fn normed(p, g, step, lr = 0.1) = p - lr * g / (norm(g) + 0.00001)
+        module Net()(x: float[B, 4]) {{ return x -> blocks: repeat(20) {{ Linear(4) -> tanh }} -> head: Linear(1) }}
+        train Fit()(x: float[B, 4]) {{ layer net = Net()
+          minimize {minimize} }}
+        """,
+    )
+    with pytest.raises(SpecError, match=reason):
+        compile_program(spec, "jax")
+    compile_program(spec, "torch")
