@@ -33,6 +33,7 @@ class Block:
 
 LOCALS = (
     "loss", "model", "optimizers", "optimizer", "closure", "step", "found", "parameters", "scales", "part", "parts", "mine", "theirs",
+    "name", "parameter", "buffer",
 )  # fmt: skip
 
 
@@ -198,10 +199,21 @@ class StepWriter:
     def _follow(self, follower: Follower) -> list[Line]:
         mine, theirs = member(follower.layer), member(follower.source)
         if follower.decay is None:
-            copied = Line(1, f"{mine}.load_state_dict({theirs}.state_dict())")
+            strict = None if self._alike(follower) else "False"
+            copied = Line(1, "", call(f"{mine}.load_state_dict", f"{theirs}.state_dict()", strict=strict))
             every = follower.every or 1
             return [copied] if every == 1 else [Line(1, f"if (step + 1) % {every} == 0:"), copied.indented(1)]
         share = Expression(f"1 - {number(follower.decay).text}", Precedence.SUM)
+        if not self._alike(follower):
+            return [
+                Line(1, "with torch.no_grad():"),
+                Line(2, f"theirs = {theirs}.state_dict()"),
+                Line(2, f"for name, parameter in {mine}.named_parameters():"),
+                Line(3, "", call("parameter.lerp_", "theirs[name]", share)),
+                Line(2, f"for name, buffer in {mine}.named_buffers():"),
+                Line(3, "if name in theirs:"),
+                Line(4, "buffer.copy_(theirs[name])"),
+            ]
         lines = [
             Line(1, "with torch.no_grad():"),
             Line(2, "parts = ", call("zip", f"{mine}.parameters()", f"{theirs}.parameters()", strict="True")),
@@ -215,6 +227,15 @@ class StepWriter:
                 Line(3, "mine.copy_(theirs)"),
             ]
         return lines
+
+    def _alike(self, follower: Follower) -> bool:
+        """Whether the follower is applied as its source is, and has the same class: a class of PyTorch may count what ours does not."""
+        applied: dict[str, set[int]] = {follower.layer: set(), follower.source: set()}
+        for entry in self.training.program.entries.values():
+            for node in entry.layers():
+                if node.target is not None and node.target.child in applied:
+                    applied[node.target.child].add(id(node.target.graph))
+        return applied[follower.layer] == applied[follower.source]
 
 
 def _joined(groups: Sequence[str], indent: int) -> list[Line]:

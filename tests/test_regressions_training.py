@@ -57,6 +57,16 @@ train Fit()(x: float[B, 4], label: int[B]) {
 }
 """
 
+TWO_MODES = """
+train Fit()(x: float[B, 4], label: int[B]) {
+  layer a = BatchNorm1d()
+  layer net = Linear(3)
+  layer slow = ema of a decay 0.5
+  layer old = copy of a every 2
+  minimize loss = cross_entropy(net(a(x) + a(x, training=false) + slow(x) + old(x)), label) using sgd(0.1)
+}
+"""
+
 
 def test_a_draw_that_needs_no_parameter_is_made_once_a_step() -> None:
     training = compile_training(Source("fit.dl", SHARED))[0]
@@ -67,9 +77,10 @@ def test_a_draw_that_needs_no_parameter_is_made_once_a_step() -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
-@pytest.mark.parametrize("spec", [NAMES, READ_ONLY])
+@pytest.mark.parametrize("spec", [NAMES, READ_ONLY, TWO_MODES])
 def test_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, backend: str) -> None:
-    """Functions, objectives and metrics named as variables of the step are; and layers that are read and never needed applied."""
+    """Functions, objectives and metrics named as variables of the step are; layers that are read and never needed applied;
+    and layers that follow one of another class."""
     monkeypatch.chdir(tmp_path)
     Path("net.dl").write_text(spec)
     np.savez("data.npz", allow_pickle=False, **batches(1, 32)[0])
