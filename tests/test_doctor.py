@@ -48,13 +48,13 @@ PLANTED = [
 
 SHIPPED = {
     "recurrent/hello.dl": {},
-    "recurrent/char_lstm.dl": {"width": 16, "hidden": 32},
+    "language/char_rnn.dl": {"width": 16, "hidden": 32},
     "cnn/lenet.dl": {},
     "language/gpt2.dl": {"width": 32, "layers": 2, "heads": 2},
     "autoencoder/vae.dl": {"hidden": 32},
     "gan/gan.dl": {"hidden": 32},
-    "meta/maml.dl": {},
-    "reinforcement/dqn.dl": {},
+    "meta_learning/maml.dl": {},
+    "rl/dqn.dl": {},
 }
 """Specs with a `train` block, at small settings."""
 

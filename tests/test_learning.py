@@ -128,7 +128,7 @@ HELD_OUT = ("--validation", 0.002, "--every-validation", 10_000)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("spec", "how"), [("recurrent/char_lstm.dl", CHAR_LSTM), ("language/gpt2.dl", GPT)])
+@pytest.mark.parametrize(("spec", "how"), [("language/char_rnn.dl", CHAR_LSTM), ("language/gpt2.dl", GPT)])
 def test_a_language_model_says_more_than_pairs_of_bytes(spec: str, how: tuple[object, ...], backend: str, tmp_path: Path) -> None:
     curve = trained(spec, "stdlib", tmp_path / "run", "-b", backend, *how, *HELD_OUT)
     assert curve[-1]["validation loss"] < bigram_entropy()
@@ -180,7 +180,7 @@ def adapted_error(weights: Path, tasks: Arrays, inner_lr: float, folder: Path) -
     import torch
 
     code = folder / "adapted.py"
-    dslc("compile", SPECS / "meta/maml.dl", "--model", "Adapted", "-b", "torch", "--set", f"inner_lr={inner_lr}", "-o", code)
+    dslc("compile", SPECS / "meta_learning/maml.dl", "--model", "Adapted", "-b", "torch", "--set", f"inner_lr={inner_lr}", "-o", code)
     model = runpy.run_path(str(code))["Adapted"]()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in load_file(weights).items()})
     rows = zip(*(torch.from_numpy(tasks[name]) for name in ("xs", "ys", "xq", "yq")), strict=True)
@@ -192,7 +192,7 @@ def test_what_maml_learned_adapts_in_five_steps_better_than_what_all_tasks_toget
     data, held_out = saved(tmp_path, "tasks", sinusoids(20_000, 0)), sinusoids(200, 1)
     weights = {}
     for block in ("MAML", "Joint"):
-        trained(f"meta/maml.dl:{block}", data, tmp_path / block, "--batch", 25, "-b", "jax")
+        trained(f"meta_learning/maml.dl:{block}", data, tmp_path / block, "--batch", 25, "-b", "jax")
         weights[block] = tmp_path / block / "weights.safetensors"
     maml = adapted_error(weights["MAML"], held_out, 0.01, tmp_path)
     joint = min(adapted_error(weights["Joint"], held_out, inner_lr, tmp_path) for inner_lr in (0.01, 0.003, 0.001))
@@ -218,7 +218,7 @@ def test_the_target_of_q_learning_is_refreshed_every_five_steps(backend: str, tm
     nets: dict[int, Arrays] = {}
     for steps in (1, 4, 5, 6, 9, 10):
         out = tmp_path / f"{steps}"
-        trained("reinforcement/dqn.dl", data, out, "-b", backend, "--set", "every=5", "--steps", steps)
+        trained("rl/dqn.dl", data, out, "-b", backend, "--set", "every=5", "--steps", steps)
         nets[steps] = load_file(out / "weights.safetensors")
 
     def same(target: int, q: int) -> bool:
@@ -236,14 +236,14 @@ def test_the_target_of_q_learning_is_refreshed_every_five_steps(backend: str, tm
 SAME: dict[str, tuple[object, ...]] = {
     "recurrent/hello.dl": ("--batch", 1),
     "cnn/lenet.dl": ("--batch", 16),
-    "recurrent/char_lstm.dl": ("--batch", 8, "--size", "T=17", "--set", "width=16", "--set", "hidden=32"),
+    "language/char_rnn.dl": ("--batch", 8, "--size", "T=17", "--set", "width=16", "--set", "hidden=32"),
     "language/gpt2.dl": ("--batch", 8, "--size", "T=17", "--set", "context=16", "--set", "width=32", "--set", "layers=2"),
-    "meta/maml.dl": ("--batch", 4),
-    "reinforcement/dqn.dl": ("--batch", 32, "--set", "every=5"),
+    "meta_learning/maml.dl": ("--batch", 4),
+    "rl/dqn.dl": ("--batch", 32, "--set", "every=5"),
 }
 """Small forms of the specs that draw nothing while they train."""
 
-QUICK = ("recurrent/hello.dl", "reinforcement/dqn.dl")
+QUICK = ("recurrent/hello.dl", "rl/dqn.dl")
 
 TOLERANCE = {"f64": (1e-10, 0.0), "f32": (1e-4, 1e-6)}
 """Relative and absolute. In f64, where rounding grows to 4e-13 in 100 steps at most (hello, whose loss goes to 1e-3), a curve that differs
@@ -262,8 +262,8 @@ def test_a_hundred_steps_have_the_same_losses_on_both_targets(spec: str, dtype: 
     arrays: dict[str, Callable[[], Arrays]] = {
         "recurrent/hello.dl": lambda: HELLO,
         "cnn/lenet.dl": large_digits,
-        "meta/maml.dl": lambda: sinusoids(400, 0),
-        "reinforcement/dqn.dl": lambda: transitions(512),
+        "meta_learning/maml.dl": lambda: sinusoids(400, 0),
+        "rl/dqn.dl": lambda: transitions(512),
     }
     data: object = saved(tmp_path, "data", arrays[spec]()) if spec in arrays else "stdlib"
     curves = {

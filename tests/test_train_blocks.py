@@ -210,5 +210,5 @@ def test_a_block_may_be_checked_and_verified_like_a_model() -> None:
 
 def test_the_blocks_of_the_specs_are_trainings() -> None:
     specs = Path(__file__).parent.parent / "specs"
-    for path in ("cnn/lenet.dl", "language/gpt2.dl", "gan/gan.dl", "meta/maml.dl", "reinforcement/dqn.dl", "autoencoder/vae.dl"):
+    for path in ("cnn/lenet.dl", "language/gpt2.dl", "gan/gan.dl", "meta_learning/maml.dl", "rl/dqn.dl", "autoencoder/vae.dl"):
         assert compile_training(specs / path)[0].objectives
