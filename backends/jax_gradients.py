@@ -96,7 +96,10 @@ def _return(body: Body, graph: Graph, arguments: tuple[str, ...]) -> None:
             break
         for name, value in body.graph.outputs.items():
             body.results[name] = body.assign(value, body.results[name], name)
-    return_values(body, given if len(given) > 1 else [sequence(given)])
+    if len(given) == 1 and not fits(Line(body.indent, f"return {sequence(given)}")):
+        body.lines += [Line(body.indent, "return ("), Line(body.indent + 1, f"{given[0]},"), Line(body.indent, ")")]
+    else:
+        return_values(body, given if len(given) > 1 else [sequence(given)])
 
 
 def _function(name: str, arguments: tuple[str, ...], body: str) -> str:
