@@ -135,7 +135,7 @@ def training_section(quick: bool, networks: list[str]) -> str:
 ([hand_training_torch.py](../benchmarks/hand_training_torch.py), [hand_training_jax.py](../benchmarks/hand_training_jax.py) with optax;
 its LSTM is flax's `nn.RNN(nn.OptimizedLSTMCell)`), from the same weights on the same batch, measured as above; the losses of the first
 four steps agree to {training.DIFFERENCE:.0e} of their size. With torch.compile, it is the loss that is compiled, and PyTorch's fused
-LSTM is left as it is.
+LSTM is left as it is. Where the machine has other work, the ratio of one pair differs by up to 8 % either way from one run to the next.
 
 {training_table(found)}"""
 
