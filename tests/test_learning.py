@@ -180,7 +180,18 @@ def adapted_error(weights: Path, tasks: Arrays, inner_lr: float, folder: Path) -
     import torch
 
     code = folder / "adapted.py"
-    dslc("compile", SPECS / "meta_learning/maml.dl", "--model", "Adapted", "-b", "torch", "--set", f"inner_lr={inner_lr}", "-o", code)
+    dslc(
+        "compile",
+        SPECS / "meta_learning/maml.dl",
+        "--model",
+        "Adapted",
+        "-b",
+        "torch",
+        "--set",
+        f"inner_lr={inner_lr}",
+        "-o",
+        code,
+    )
     model = runpy.run_path(str(code))["Adapted"]()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in load_file(weights).items()})
     rows = zip(*(torch.from_numpy(tasks[name]) for name in ("xs", "ys", "xq", "yq")), strict=True)
