@@ -55,6 +55,8 @@ class Blocks(Repeats):
         over += [Expression(self._if_key(node, f"random.split({self.key(node)}, {body.dim(count)})"))] if keys else []
         first = packed(body, "carry", self._initial(body, node, 0, inputs[counted : counted + carries]))
         reverse = "True" if node.attributes["reverse"] else None
+        if self.file.mixed and carries:
+            step = call(self.copied("same_types"), step).text
         scanned = call("lax.scan", step, first, packed(body, "xs", over), length=length, reverse=reverse)
         self._consume(body, node)
         found = self._results(body, node)
@@ -78,6 +80,8 @@ class Blocks(Repeats):
         limit = body.dim(dim(node.attributes["limit"], "limit"))
         going = f"lambda {carry}: {carry}[0] & ({carry}[1] < {limit})"
         (start,), first = self._arrays(body, node, 0, 1), self._initial(body, node, 1, list(variables))
+        if self.file.mixed:
+            step = f"lambda {carry}: {self.copied('as_before')}({carry}, {step}({carry}))"
         looped = call("lax.while_loop", going, step, packed(body, "carry", [start, Expression("0"), *first]))
         self._consume(body, node)
         unpack(body, ["_", "_", *self._results(body, node)], looped)

@@ -25,6 +25,8 @@ class File(Protocol):
 
     names: Namespace
     facts: dict[int, Facts]
+    mixed: bool
+    """Whether products are in bf16 and the rest is not, so that a value may leave a step of a loop in another type than it came."""
 
     def function(self, graph: Graph, wanted: str) -> tuple[str, tuple[str, ...]]: ...
     def copied(self, function: str) -> str: ...

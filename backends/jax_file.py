@@ -54,6 +54,7 @@ class FileWriter:
     def __init__(self, program: Program, options: EmitOptions) -> None:
         self.program = program
         self.options = options
+        self.mixed = False
         self.entries = entry_names(program)
         self.names = Namespace((*RESERVED, *layers(), *self.entries.values()))
         self.facts = facts_of_all(list(program.entries.values()))

@@ -397,3 +397,18 @@ def spec_names(path):
 def table(dtype, shape, *digits):
     """A constant from its bytes in hexadecimal."""
     return jnp.frombuffer(bytes.fromhex("".join(digits)), dtype).reshape(shape)
+
+
+def same_types(step):
+    """The step of a scan, with carries of the types that they came in."""
+
+    def kept(carry, xs):
+        new, stacks = step(carry, xs)
+        return as_before(carry, new), stacks
+
+    return kept
+
+
+def as_before(old, new):
+    """New values in the types of the old ones."""
+    return jax.tree.map(lambda a, b: jnp.asarray(b, a.dtype), old, new)

@@ -47,6 +47,7 @@ class TrainingWriter(FileWriter):
         super().__init__(entries_of(training), options)
         self.training = training
         self.how = how
+        self.mixed = how.amp is not None
         for name in (*RESERVED, *_updates()):
             self.names.new(name)
         taken = {*RESERVED, *LOCALS, *_updates()}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from backends.base import EmitOptions, TrainingBackend, TrainingSession, TrainOptions
-from dsl.compiler import compile_program
+from dsl.compiler import compile_program, compile_training
 from dsl.diagnostics import SpecError
 from dsl.lower import lower_training
 from dsl.source import Source
@@ -225,3 +225,26 @@ def test_jax_refuses_rules_for_a_part_of_what_it_keeps_as_one_array(minimize: st
     with pytest.raises(SpecError, match=reason):
         compile_program(spec, "jax")
     compile_program(spec, "torch")
+
+
+@pytest.mark.parametrize("target", ["torch", "jax"])
+def test_what_a_loop_carries_keeps_its_type_in_mixed_precision(target: str) -> None:
+    """Products are in bf16 and numbers are not: a sum of both would leave a step in another type than it came."""
+    text = """
+    train Fit()(x: float[B, 4], label: int[B]) {
+      layer l = Linear(4)
+      scan i in range(3) carry h = x { h = h + l(h) * cast(i, float) }
+      minimize loss = cross_entropy(h, label) using sgd(0.01)
+      while max(abs(x)) > 1.0 carry x = x, n = 0 limit 5 {
+        x = x * 0.5 + cast(n, float)
+        n = n + 1
+      }
+      metric size = mean(abs(x)) + loss
+    }
+    """
+    block, _ = compile_training(Source("net.dl", text))
+    found = backend(target)
+    artifact, block = lower_training(block, found, EmitOptions(), TrainOptions(amp="bf16"))
+    assert isinstance(found, TrainingBackend)
+    session = found.load_training(artifact, block, begin(block))
+    assert np.isfinite(float(session.step(0, batches(1)[0])["size"]))
