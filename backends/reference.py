@@ -44,7 +44,7 @@ class Interpreter(ReverseMode):
         self.training = training
         self.watch = watch
         self.updated: dict[str, np.ndarray] = {}
-        self._live: dict[int, set[int]] = {}
+        self._live: dict[Graph, set[int]] = {}
 
     def run(self, graph: Graph, inputs: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
         """The outputs of `graph` by name. `prefix` is the path of the graph's owner, with a final dot."""
@@ -70,9 +70,9 @@ class Interpreter(ReverseMode):
         return {name: values[value] for name, value in graph.outputs.items()}
 
     def _needed(self, graph: Graph) -> set[int]:
-        if id(graph) not in self._live:
-            self._live[id(graph)] = live_nodes(graph, training=self.training)
-        return self._live[id(graph)]
+        if graph not in self._live:
+            self._live[graph] = live_nodes(graph, training=self.training)
+        return self._live[graph]
 
     def _node(
         self,

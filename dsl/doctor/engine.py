@@ -58,7 +58,7 @@ class Engine:
         self, node: Node, operands: list[np.ndarray], sizes: Mapping[str, int], prefix: str, recorder: Recorder
     ) -> tuple[np.ndarray, ...]:
         """The results of a `grad` node that the reference met in the layer at `prefix`."""
-        key = (id(node), recorder.training, *sorted(sizes.items()))
+        key = (node, recorder.training, *sorted(sizes.items()))  # nodes are told apart by identity
         if key not in self._slopes:
             self._slopes[key] = self._compiled(node, sizes, recorder.training)
         made = self._slopes[key]

@@ -98,7 +98,8 @@ class _Check:
     refusals: list[Refusal] = field(default_factory=list)
     divergences: list[GradientDivergence] = field(default_factory=list)
     known: list[tuple[Point, Tensors]] = field(default_factory=list)
-    sessions: dict[tuple[int, str], Differentiable] = field(default_factory=dict)
+    sessions: dict[tuple[int, str], tuple[Program, Differentiable]] = field(default_factory=dict)
+    """By the identity of the program, which is kept so that no other gets the same."""
 
     def use(self, backends: Sequence[Backend], weights: Arrays, *, strict: bool) -> None:
         """Those of the backends whose sessions differentiate."""
@@ -115,7 +116,7 @@ class _Check:
                 self.refusals.append(Refusal(backend.name, refusal.diagnostics))
                 continue
             if isinstance(session, Differentiable):
-                self.sessions[id(self.exact), backend.name] = session
+                self.sessions[id(self.exact), backend.name] = self.exact, session
                 self.backends.append(backend)
 
     def session(self, backend: Backend, program: Program, weights: Arrays) -> Differentiable:
@@ -123,8 +124,8 @@ class _Check:
         if key not in self.sessions:
             made = compile_and_load(backend, program, weights, self.options, self.device)
             assert isinstance(made, Differentiable)
-            self.sessions[key] = made
-        return self.sessions[key]
+            self.sessions[key] = program, made
+        return self.sessions[key][1]
 
     # --- float64 ---
 
