@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsl.data import Dataset, open_data
 from dsl.data.columns import ArrayColumn
+from dsl.data.dataset import Dataset
+from dsl.data.open import open_data
 from dsl.diagnostics import Diagnostic, SpecError, render
 from dsl.dims import Dim, symbol
 from dsl.types import DType, TensorType

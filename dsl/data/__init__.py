@@ -2,8 +2,3 @@
 
 Everything about the data is checked before the first batch. Packages for reading are imported when they are needed.
 """
-
-from dsl.data.dataset import Dataset
-from dsl.data.open import open_data
-
-__all__ = ["Dataset", "open_data"]

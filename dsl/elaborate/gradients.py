@@ -181,7 +181,7 @@ class Gradients:
         slice_ = _Slice(graph, scalar.value, [t.value for t in targets], span)
         found = obstacles(graph, scalar.value, slice_.paths, {t.value for t in targets})
         if found:
-            raise SpecError([_obstacle(n, span) for n in found])
+            raise SpecError([no_gradient(n, Label(span, "asked for here")) for n in found])
         paths, values = reached(graph, scalar.value), depends(graph, scalar.value, {t.value for t in targets})
         by_path = {target: path for path, target in slice_.paths.items()}
         unread = [t for t in targets if by_path.get(t.value) not in paths and t.value not in values]
@@ -201,14 +201,13 @@ class Gradients:
         return [Tensor(Value(node.id, i), t.names) for i, t in enumerate(targets)]
 
 
-def _obstacle(node: Node, span: Span) -> Diagnostic:
-    """Why there is no gradient through a node."""
+def no_gradient(node: Node, asked: Label) -> Diagnostic:
+    """Why no gradient passes a node, and who asked for one."""
     if node.op == "while":
         help = "use `scan`, which has one, or `stop_gradient` of its result"
-        return Diagnostic("DL0532", "a `while` has no gradient", node.span, labels=(Label(span, "asked for here"),), help=help)
+        return Diagnostic("DL0532", "a `while` has no gradient", node.span, labels=(asked,), help=help)
     help = "stop it with `stop_gradient`, use a straight-through estimator, or `score_function(log_prob, reward)`"
-    message = f"the draw `{node.op}` has no gradient"
-    return Diagnostic("DL0532", message, node.span, labels=(Label(span, "asked for here"),), help=help)
+    return Diagnostic("DL0532", f"the draw `{node.op}` has no gradient", node.span, labels=(asked,), help=help)
 
 
 @dataclass(slots=True, eq=False)

@@ -71,13 +71,31 @@ class Loops:
             if name in block.graph.outputs:
                 raise error("DL0206", f"`{name}` is carried and emitted", emits[name][1], help="give one of them another name")
             block.graph.outputs[name] = emitted.value
-        axis = scanned[0].axis if scanned else 0
-        emit_axes = tuple(min(axis, len(t.names)) for t, _ in emits.values())
-        counted = not block.drop_unread(counter)
-        if counted:
+        tensors = [t for t, _ in emits.values()]
+        spans = [c.span for c in statement.carries] + [span for _, span in emits.values()]
+        if not block.drop_unread(counter):
             self._rename(block, counter, next((s.name for s in sources if s.tensor is None), "t"))
+        reverse = bool(options.get("reverse", (False, statement.span))[0])
+        self._scan_node(frame, block, starts, scanned, (results, tensors), count, spans, reverse=reverse)
+
+    def _scan_node(
+        self,
+        frame: Frame,
+        block: Block,
+        starts: Sequence[Tensor],
+        scanned: Sequence[Source],
+        ends: tuple[Sequence[Tensor], Sequence[Tensor]],
+        count: Dim,
+        spans: Sequence[Span],
+        *,
+        reverse: bool,
+    ) -> None:
+        """The node of a scan whose block is complete, with its results bound. `ends` are what a step carries on, and what it emits."""
+        results, emits = ends
+        axis = scanned[0].axis if scanned else 0
+        emit_axes = tuple(min(axis, len(t.names)) for t in emits)
         types = [block.frame.type(t) for t in results]
-        for (emitted, _), at in zip(emits.values(), emit_axes, strict=True):
+        for emitted, at in zip(emits, emit_axes, strict=True):
             shape = block.frame.type(emitted).shape
             types.append(block.frame.type(emitted).with_shape((*shape[:at], count, *shape[at:])))
         operands = [*starts, *(s.tensor for s in scanned if s.tensor is not None), *block.outer()]
@@ -86,16 +104,15 @@ class Loops:
             tuple(t.value for t in operands),
             {
                 "carries": len(results), "axes": tuple(s.axis for s in scanned), "emit_axes": emit_axes, "count": count,
-                "reverse": bool(options.get("reverse", (False, statement.span))[0]), "counter": counted,
+                "reverse": reverse, "counter": len(block.graph.inputs) > len(operands),
             },
             tuple(types),
-            spans=(statement.span,),
+            spans=(block.graph.span,),
             target=block_call(block.graph),
         )  # fmt: skip
         names = [t.names for t in results]
         along = scanned[0].tensor.names[axis] if scanned and scanned[0].tensor is not None else None
-        names += [(*t.names[:at], along, *t.names[at:]) for (t, _), at in zip(emits.values(), emit_axes, strict=True)]
-        spans = [c.span for c in statement.carries] + [span for _, span in emits.values()]
+        names += [(*t.names[:at], along, *t.names[at:]) for t, at in zip(emits, emit_axes, strict=True)]
         for i, (name, axes, span) in enumerate(zip(block.graph.outputs, names, spans, strict=True)):
             frame.graph.set_name(Value(node.id, i), name)
             frame.bind(name, Tensor(Value(node.id, i), axes), span)

@@ -12,6 +12,7 @@ from dsl.differentiable import obstacles, reached
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.entry_graphs import entry_graph
 from dsl.elaborate.frame import Frame
+from dsl.elaborate.gradients import no_gradient
 from dsl.elaborate.rules import Rules, number
 from dsl.elaborate.target_rules import check_alone, check_same_loss
 from dsl.elaborate.values import Instance, ParameterSet, Tensor, describe
@@ -219,7 +220,7 @@ class Objectives:
         trained = [n for n in selected if n in found]
         obstructed = obstacles(graph, minimized.loss.value, set(selected), set())
         if obstructed:
-            raise SpecError([_no_gradient(n.op, n.span, statement.span) for n in obstructed])
+            raise SpecError([no_gradient(n, Label(statement.span, "minimised here")) for n in obstructed])
         own = next((rule for rule, _ in minimized.rules if rule.update is None), None)
         if own is not None:
             check_same_loss(own.name, graph, minimized.loss.value, own.span)
@@ -307,12 +308,3 @@ def _owns(node: Node) -> bool:
         return node.op in ("param", "buffer")
     block = node.target.graph if node.target.graph.kind == "block" else ()
     return node.target.child is not None or any(_owns(n) for n in block)
-
-
-def _no_gradient(op: str, span: Span, asked: Span) -> Diagnostic:
-    labels = (Label(asked, "minimised here"),)
-    if op == "while":
-        help = "use `scan`, which has one, or `stop_gradient` of its result"
-        return Diagnostic("DL0532", "a `while` has no gradient", span, labels=labels, help=help)
-    help = "stop it with `stop_gradient`, use a straight-through estimator, or `score_function(log_prob, reward)`"
-    return Diagnostic("DL0532", f"the draw `{op}` has no gradient", span, labels=labels, help=help)

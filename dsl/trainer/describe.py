@@ -6,7 +6,7 @@ import hashlib
 
 from backends.python_scalars import constant_of
 from backends.trainings import entries_of, graphs_of
-from dsl.data import Dataset
+from dsl.data.dataset import Dataset
 from dsl.ir import Program
 from dsl.print_graph import print_program
 from dsl.trainer.checkpoint import COMPUTATION

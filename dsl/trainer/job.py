@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import Arrays, TrainingSession
-from dsl.data import Dataset
+from dsl.data.dataset import Dataset
 from dsl.trainer.settings import Settings
 from dsl.training import Training
 

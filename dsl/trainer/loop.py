@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import FrameType
 
 from backends.base import Number, TrainingSession
-from dsl.data import Dataset
+from dsl.data.dataset import Dataset
 from dsl.trainer.checkpoint import Checkpoints, Memory, compare, no_checkpoint
 from dsl.trainer.curves import VALIDATION, Curves, draw, tensorboard
 from dsl.trainer.describe import described

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from backends.base import Arrays, Backend, EmitOptions, TrainingBackend, TrainingSession, TrainOptions
 from backends.trainings import entries_of, followers_of
-from dsl.data import Dataset, open_data
+from dsl.data.dataset import Dataset
+from dsl.data.open import open_data
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.dims import symbols_of
 from dsl.ir import Program
