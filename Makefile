@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test learn check format docs bench clean
+.PHONY: help demo test learn systems check format docs bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -24,7 +24,12 @@ test: $(READY)
 
 ## make learn   the trainings that take too long for every run: that specs learn what they should
 learn: $(READY)
-	XLA_FLAGS= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=0
+	XLA_FLAGS= OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_learning.py -m slow --durations=0
+
+## make systems   the checks of the systems of docs/systems.tsv, and the page docs/systems.md; FAMILY=cnn or ID=vgg for a part, without the page
+SYSTEMS = $(if $(FAMILY)$(ID),$(addprefix --family=,$(FAMILY)) $(addprefix --id=,$(ID)),--systems-page docs/systems.md)
+systems: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" $(SYSTEMS)
 
 ## make check   format, lint, types, tests
 check: $(READY)

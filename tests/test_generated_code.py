@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -20,9 +19,10 @@ from dsl.compiler import compile_graph, compile_spec
 from dsl.dims import evaluate
 from dsl.ir import Program
 from dsl.types import DType, TensorType
+from tests.small import VARIANTS
 
 ROOT = Path(__file__).parents[1]
-SMALL: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "specs/small.toml").read_text())
+SMALL = {v.spec: v for v in VARIANTS.values() if v.model is None}
 TARGETS = ("torch", "jax")
 COMPILED = "examples/digits.dl"
 """The spec that is also compiled by torch.compile, and differentiated under jax.jit."""
@@ -40,12 +40,12 @@ def small(spec: str) -> Program:
 
 
 def hyper(spec: str) -> dict[str, object]:
-    return {name: value for name, value in SMALL[spec].items() if name not in ("dims", "refused")}
+    return dict(SMALL[spec].settings)
 
 
 def concrete(spec: str, type_: TensorType) -> list[int]:
     """The shape of a tensor at the last size of each dimension that small.toml lists: at the first one a batch norm has one value."""
-    sizes = {name: values[-1] for name, values in SMALL[spec]["dims"].items()}
+    sizes = {name: values[-1] for name, values in SMALL[spec].dims.items()}
     return [evaluate(d, sizes) for d in type_.shape]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,10 +27,9 @@ from dsl.ops.registry import CARDS
 from dsl.source import Source
 from dsl.types import DType
 from tests.op_cases import CASES, Case, floats, ints, one_op, program
+from tests.small import SPECS, VARIANTS
 
 OPTIONS = EmitOptions(source="net.dl", version="0.1.0")
-SPECS = Path(__file__).parent.parent / "specs"
-SMALL = tomllib.loads((SPECS / "small.toml").read_text())
 
 
 def compiled(text: str, **hyper: object) -> Program:
@@ -190,8 +188,7 @@ def test_batch_norm_in_a_repeat_agrees_with_the_reference(training: bool) -> Non
 
 
 def test_every_spec_is_formatted_at_both_sizes(tmp_path: Path) -> None:
-    for spec, settings in SMALL.items():
-        hyper = {name: value for name, value in settings.items() if name not in ("dims", "refused")}
+    for spec, hyper in ((v.spec, v.settings) for v in VARIANTS.values() if v.model is None):
         for size, given in (("small", hyper), ("full", {})):
             made = compile_graph(SPECS / spec, given)
             (tmp_path / f"{size}_{spec.replace('/', '_')}.py").write_text(source_of(made, OPTIONS))
@@ -510,8 +507,7 @@ def test_tables_follow_the_model_and_are_not_saved() -> None:
 
 @pytest.mark.parametrize("spec", ["mlp/mlp.dl", "language/gpt2.dl"])
 def test_it_compiles_as_one_graph(spec: str) -> None:
-    hyper = {name: value for name, value in SMALL[spec].items() if name != "dims"}
-    made = compile_graph(SPECS / spec, hyper)
+    made = VARIANTS[spec].program()
     model = model_of(made).eval()
     (value,) = made.main.inputs.values()
     tokens = made.main.type(value).dtype is DType.I64
