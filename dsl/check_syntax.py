@@ -17,9 +17,9 @@ def check_hyper_parameters(parameters: tuple[Parameter, ...]) -> None:
 
 
 def check_inputs(inputs: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-    """The inputs of an entry point have shapes and no defaults."""
+    """The inputs of an entry point have shapes, or are lists of tensors, and have no defaults."""
     for parameter in inputs:
-        if parameter.type is None or parameter.type.dims is None:
+        if parameter.type is None or (parameter.type.dims is None and not parameter.type.is_list):
             raise SpecError(_input_without_type(parameter))
         if parameter.default is not None and not _is_none(parameter.default):
             raise SpecError(_input_with_default(parameter))

@@ -130,8 +130,9 @@ class Graph:
 
     `definition` is the name of the module or function in the spec, `entry` the entry point, `hyper` its hyper-parameters as given or
     defaulted (functions and layers by name), `kind` one of "model", "module", "fn", "train", "body" (the anonymous body of a `repeat`),
-    "block" (see above). `backward` is the gradient that the spec itself gives for a `fn`: a graph from the gradients of its outputs,
-    followed by its inputs, to the gradients of its floating inputs, in order.
+    "block" (see above). `lists` are the results that are lists of tensors, each with the names of the outputs that it is made of.
+    `backward` is the gradient that the spec itself gives for a `fn`: a graph from the gradients of its outputs, followed by its inputs, to
+    the gradients of its floating inputs, in order.
     """
 
     def __init__(self, definition: str, entry: str = "forward", kind: str = "module", span: Span = NOWHERE) -> None:
@@ -150,6 +151,7 @@ class Graph:
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
         self.axis_names: dict[str, tuple[str | None, ...]] = {}
+        self.lists: dict[str, tuple[str, ...]] = {}
         self.backward: Graph | None = None
         self._flow: nx.DiGraph[int] | None = None
         self._nodes: dict[int, Node] = {}
@@ -295,7 +297,7 @@ class Graph:
         other.hyper, other.inputs, other.outputs = dict(self.hyper), dict(self.inputs), dict(self.outputs)
         other.updates, other.parameters, other.children = dict(self.updates), dict(self.parameters), dict(self.children)
         other.constraints, other.dim_names, other.axis_names = list(self.constraints), dict(self.dim_names), dict(self.axis_names)
-        other.backward = self.backward
+        other.lists, other.backward = dict(self.lists), self.backward
         other._nodes, other._next = dict(self._nodes), self._next
         return other
 

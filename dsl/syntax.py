@@ -212,6 +212,11 @@ class TypeExpr:
     dims: tuple[Expr | Ellipsis, ...] | None = None
     span: Span = _span()
 
+    @property
+    def is_list(self) -> bool:
+        """Whether this is a list of tensors, of any shapes."""
+        return self.name == "list" and self.dims is None
+
 
 @dataclass(frozen=True, slots=True)
 class NamePattern:

@@ -274,3 +274,28 @@ def test_several_entry_points_share_the_parameters() -> None:
     (there,) = Interpreter(weights).run(compiled.entries["forward"], {"x": x}).values()
     (back,) = Interpreter(weights).run(compiled.entries["inverse"], {"y": there}).values()
     np.testing.assert_array_equal(back, x)
+
+
+# --- lists of tensors ---------------------------------------------------------------------------------------------------------------
+
+MAPS = """
+module Maps()(x: float[B, C]) -> (maps: list, total: float[B]) {
+  maps = [x, concat(x, x, over=1)]
+  return maps, sum(x, over=1)
+}
+
+module Twice()(maps: list) -> (maps: list) { return [2 * m for m in maps] }
+"""
+
+
+def test_a_result_may_be_a_list_of_tensors_and_so_may_an_input() -> None:
+    made = program("maps, total = Maps()(x)\na, b = Twice()(maps)\nreturn a, b, total", before=MAPS)
+    found = run(made, x=[[1.0, 2.0, 3.0, 4.0]])
+    assert found["a"].tolist() == [[2, 4, 6, 8]]
+    assert found["b"].tolist() == [[2, 4, 6, 8, 2, 4, 6, 8]]
+    assert found["total"].tolist() == [10]
+
+
+def test_a_list_is_a_member_by_its_name_and_an_output_for_each_of_its_tensors() -> None:
+    made = program("return Twice()(Maps()(x).maps), Maps()(x).maps[1]", before=MAPS)
+    assert list(made.main.outputs) == ["maps_0", "maps_1", "y1"]

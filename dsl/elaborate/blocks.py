@@ -69,7 +69,7 @@ def open_block(context: Context, frame: Frame, definition: str, span: Span) -> B
                     block.captured[outer.value] = (outer, block.input(name, frame.type(outer), outer.names, span))
                 return Tensor(block.captured[outer.value][1].value, outer.names)
             case Results():
-                return Results({name: translate(t) for name, t in outer.tensors.items()})  # type: ignore[misc]
+                return Results({name: translate(t) for name, t in outer.tensors.items()}, outer.lists)  # type: ignore[misc]
             case ParameterSet():
                 return ParameterSet({name: translate(t) for name, t in outer.tensors.items()})  # type: ignore[misc]
             case tuple():

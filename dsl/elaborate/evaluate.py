@@ -168,11 +168,12 @@ class Evaluator:
             return self.only(value, expression.span)
         return value
 
-    def only(self, results: Results, span: Span) -> Tensor:
-        if len(results.tensors) != 1:
-            names = ", ".join(results.tensors)
-            raise error("DL0405", f"one tensor is needed here, and this gives {len(results.tensors)}: {names}", span)
-        return next(iter(results.tensors.values()))
+    def only(self, results: Results, span: Span) -> Tensor | tuple[Tensor, ...]:
+        """The one result, a tensor or a list."""
+        parts = results.parts()
+        if len(parts) != 1:
+            raise error("DL0405", f"one tensor is needed here, and this gives {len(parts)}: {', '.join(parts)}", span)
+        return next(iter(parts.values()))
 
     def _comprehension(self, frame: Frame, expression: syntax.Expr) -> object:
         assert isinstance(expression, syntax.Comprehension)
@@ -211,7 +212,7 @@ class Evaluator:
     def _pipe(self, frame: Frame, expression: syntax.Expr) -> object:
         assert isinstance(expression, syntax.Pipe)
         value = self.evaluate(frame, expression.source)
-        if isinstance(value, Results) and len(value.tensors) == 1:
+        if isinstance(value, Results) and len(value.parts()) == 1:
             value = self.only(value, expression.source.span)
         for stage in expression.stages:
             value = self.context.applier.stage(frame, value, stage)
@@ -264,12 +265,12 @@ class Evaluator:
                 return self.context.applier.instance_member(frame, value, name, expression)
             case Layer():
                 return self.context.applier.layer_member(value, name, expression)
-            case Results() if name in value.tensors:
-                return value.tensors[name]
-            case Results() if len(value.tensors) > 1:
-                raise no_member("this", "gives", name, expression.name_span, list(value.tensors))
-            case Results():
-                return self._tensor_member(frame, self.only(value, expression.span), expression)
+            case Results() if name in value.parts():
+                return value.parts()[name]
+            case Results() if len(value.parts()) > 1 or value.lists:
+                raise no_member("this", "gives", name, expression.name_span, list(value.parts()))
+            case Results(tensors):
+                return self._tensor_member(frame, next(iter(tensors.values())), expression)
             case Tensor():
                 return self._tensor_member(frame, value, expression)
             case _:

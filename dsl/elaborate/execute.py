@@ -93,7 +93,9 @@ class Executor:
             self._bind_name(frame, pattern, value, span, watched)
             return
         if isinstance(value, Results):
-            parts: tuple[object, ...] = tuple(value.tensors.values())
+            parts: tuple[object, ...] = tuple(value.parts().values())
+            if len(parts) == 1 and isinstance(parts[0], tuple):
+                parts = parts[0]
         elif isinstance(value, tuple):
             parts = value
         else:
@@ -108,6 +110,10 @@ class Executor:
             value = self.context.evaluator.only(value, span)
         if isinstance(value, Tensor):
             frame.graph.set_name(value.value, pattern.id)
+        elif isinstance(value, tuple):
+            for i, part in enumerate(value):
+                if isinstance(part, Tensor):
+                    frame.graph.set_name(part.value, f"{pattern.id}_{i}")
         elif isinstance(value, Layer | RepeatLayer) and not frame.in_test:
             raise error(
                 "DL0506",
@@ -359,8 +365,11 @@ class Executor:
             value = self.context.evaluate(frame, expression)
             name = expression.id if isinstance(expression, syntax.Name) else None
             if isinstance(value, Results):
-                returned.extend((name if len(value.tensors) == 1 else n, t, expression.span) for n, t in value.tensors.items())
-            elif isinstance(value, tuple) and len(statement.values) == 1 and not is_static(value):
+                parts = value.parts()
+                returned.extend((name if len(parts) == 1 else n, part, expression.span) for n, part in parts.items())
+            elif (
+                isinstance(value, tuple) and len(statement.values) == 1 and _several_results(expression) and not is_static(value)
+            ):
                 returned.extend((None, v, expression.span) for v in value)
             else:
                 returned.append((name, value, expression.span))
@@ -453,3 +462,8 @@ def _pattern_names(pattern: syntax.Pattern) -> list[str]:
     if isinstance(pattern, syntax.Name):
         return [pattern.id]
     return [name for item in pattern.items for name in _pattern_names(item)]
+
+
+def _several_results(expression: syntax.Expr) -> bool:
+    """Whether tensors together are the results of a function, `split(x, 2)`, and no list that the spec has made."""
+    return isinstance(expression, syntax.Call | syntax.Pipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dsl import syntax
 from dsl.build import Builder
@@ -56,7 +56,7 @@ def documentation(definition: syntax.Module | syntax.Function) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """A definition with its arguments sorted: what `graph` needs."""
+    """A definition with its arguments sorted: what `graph` needs. `lists` are the inputs that are lists, with the names of their tensors."""
 
     definition: syntax.Module | syntax.Function
     entry: syntax.Entry | None
@@ -64,6 +64,7 @@ class Callee:
     tensors: dict[str, Tensor]
     spans: dict[str, Span]
     mode: str | None = None
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Instantiator:
@@ -166,6 +167,7 @@ class Instantiator:
             )
         tensors: dict[str, Tensor] = {}
         spans: dict[str, Span] = {}
+        lists: dict[str, tuple[str, ...]] = {}
         hyper = dict(layer.hyper)
         named = {g.name: g for g in given if g.name is not None}
         positional = [g for g in given if g.name is None]
@@ -182,9 +184,14 @@ class Instantiator:
             if argument is None or argument.value is None:
                 hyper[declared.name] = None
                 continue
-            tensors[declared.name] = self.context.tensors.as_tensor(frame, argument.value, argument.span)
-            spans[declared.name] = argument.span
-        return Callee(definition, found, hyper, tensors, spans)
+            values = {declared.name: argument.value}
+            if declared.type is not None and declared.type.is_list:
+                values = _listed(declared.name, argument, self.context)
+                lists[declared.name] = tuple(values)
+            for name, value in values.items():
+                tensors[name] = self.context.tensors.as_tensor(frame, value, argument.span)
+                spans[name] = argument.span
+        return Callee(definition, found, hyper, tensors, spans, lists=lists)
 
     def graph_for(self, frame: Frame, unit: Unit, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
         """The graph for these arguments, made now or before: in this frame (nothing to check again), or in another."""
@@ -207,10 +214,12 @@ class Instantiator:
         static = static_frame(unit, self.context)
         for name, value in callee.hyper.items():
             static.bind(name, value)
+        declared = entry.inputs if entry is not None else definition.parameters
         formals = [
-            Formal(p.name, p.type, frame.type(callee.tensors[p.name]), callee.spans[p.name])
-            for p in (entry.inputs if entry is not None else definition.parameters)
-            if p.name in callee.tensors
+            Formal(name, p.type if p.name not in callee.lists else None, frame.type(callee.tensors[name]), callee.spans[name])
+            for p in declared
+            for name in callee.lists.get(p.name, (p.name,))
+            if name in callee.tensors
         ]
         with_place = self.placed(definition, span)
         try:
@@ -305,6 +314,8 @@ class Instantiator:
             frame.bind(
                 formal.name, tensor(Value(node.id), type_.rank, names), formal.pattern.span if formal.pattern else formal.span
             )
+        for name, parts in callee.lists.items():
+            frame.bind(name, tuple(frame.names.pop(part).value for part in parts), definition.name_span)
         for name, size in bound.items():
             frame.bind_dim(name, dims.name(size, name))
             own = dims.name(size, name)
@@ -417,7 +428,7 @@ class Instantiator:
         for i, (name, type_) in enumerate(zip(graph.outputs, types, strict=True)):
             axes = tuple(names.get(n) if n is not None else None for n in inner[name])
             results[name] = tensor(Value(node.id, i), type_.rank, axes)
-        return Results(results)
+        return Results(results, graph.lists)
 
     def _outer_names(self, graph: Graph, tensors: list[Tensor]) -> dict[str, str | None]:
         names: dict[str, str | None] = {}
@@ -458,6 +469,16 @@ class Instantiator:
             )
         if isinstance(decided, Condition):
             require(frame, replace(constraint, left=left, right=right))
+
+
+def _listed(name: str, argument: Given, context: Context) -> dict[str, object]:
+    """The tensors of a list that is given for an input, by the names that they have inside."""
+    value = argument.value
+    if isinstance(value, Results):
+        value = context.evaluator.only(value, argument.span)
+    if not isinstance(value, tuple):
+        raise error("DL0405", f"`{name}` is a list of tensors, and this is {describe(value)}", argument.span)
+    return {f"{name}_{i}": v for i, v in enumerate(value)}
 
 
 def applied_with(call: Call, given: ParameterSet) -> tuple[tuple[str, ...], tuple[Value, ...]]:

@@ -9,13 +9,15 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim, Expr, dims_equal, format_dim
 from dsl.elaborate.context import Context, error
 from dsl.elaborate.frame import Frame
-from dsl.elaborate.values import Tensor, describe
+from dsl.elaborate.values import Tensor, describe, is_static
 from dsl.source import Span
 
 
 def named_outputs(context: Context, frame: Frame, declared: Sequence[syntax.Output]) -> None:
     """Set the outputs of the frame's graph from what it returned."""
     returned = frame.returned or []
+    if len(declared) == 1 and declared[0].type.is_list and len(returned) > 1:
+        returned = [(None, tuple(value for _, value, _ in returned), returned[0][2])]
     if declared and len(declared) != len(returned):
         where = returned[0][2] if returned else frame.graph.span
         raise SpecError(
@@ -27,11 +29,19 @@ def named_outputs(context: Context, frame: Frame, declared: Sequence[syntax.Outp
             )
         )
     for i, (name, value, span) in enumerate(returned):
-        result = context.tensors.as_tensor(frame, value, span) if not isinstance(value, Tensor) else value
         output = declared[i] if declared else None
+        wanted = (output.name if output is not None else None) or name or ("y" if len(returned) == 1 else f"y{i}")
+        if isinstance(value, tuple) and (not is_static(value) or (output is not None and output.type.is_list)):
+            _list_output(context, frame, wanted, value, output, span)
+            continue
+        result = context.tensors.as_tensor(frame, value, span) if not isinstance(value, Tensor) else value
+        if output is not None and output.type.is_list:
+            labels = (Label(output.type.span, "declared here"),)
+            raise SpecError(
+                Diagnostic("DL0404", "the output is declared a list of tensors, and this is a tensor", span, labels=labels)
+            )
         if output is not None:
             check_output(context, frame, result, output, span)
-        wanted = (output.name if output is not None else None) or name or ("y" if len(returned) == 1 else f"y{i}")
         free = wanted
         while free in frame.graph.outputs:
             free += "_"
@@ -41,6 +51,26 @@ def named_outputs(context: Context, frame: Frame, declared: Sequence[syntax.Outp
         binding = next((b for b in frame.names.values() if isinstance(b.value, Tensor) and b.value.value == value), None)
         if binding is not None and isinstance(binding.value, Tensor) and name not in frame.graph.outputs:
             frame.graph.axis_names[name] = binding.value.names
+
+
+def _list_output(
+    context: Context, frame: Frame, name: str, values: Sequence[object], output: syntax.Output | None, span: Span
+) -> None:
+    """A result that is a list: an output for each of its tensors, numbered from 0."""
+    if output is not None and not output.type.is_list:
+        labels = (Label(output.type.span, "declared here"),)
+        message = f"the output is declared a tensor, and this is {describe(values)}"
+        raise SpecError(Diagnostic("DL0404", message, span, labels=labels, help="a list of tensors is declared `list`"))
+    names: list[str] = []
+    for i, value in enumerate(values):
+        result = context.tensors.as_tensor(frame, value, span)
+        free = f"{name}_{i}"
+        while free in frame.graph.outputs:
+            free += "_"
+        names.append(free)
+        frame.graph.outputs[free] = result.value
+        frame.graph.axis_names[free] = result.names
+    frame.graph.lists[name] = tuple(names)
 
 
 def output_names(output: syntax.Output | None, result: Tensor) -> tuple[str | None, ...]:

@@ -87,6 +87,9 @@ class Roots:
         frame.graph.hyper = {k: plain_static(v) for k, v in hyper.items()}
 
     def _bind_symbols(self, frame: Frame, parameter: syntax.Parameter, multiples: dict[str, int]) -> None:
+        if parameter.type is not None and parameter.type.is_list:
+            message = f"`{parameter.name}` is a list, and what is compiled takes tensors"
+            raise error("DL0516", message, parameter.span, help="compile a model that applies this module to a list")
         if parameter.type is None or parameter.type.dims is None:
             raise error(
                 "DL0516",

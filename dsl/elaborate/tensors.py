@@ -32,7 +32,7 @@ class Tensors:
             case Tensor():
                 return value
             case Results():
-                return self.context.evaluator.only(value, span)
+                return self.as_tensor(frame, self.context.evaluator.only(value, span), span, like)
             case bool():
                 return tensor(frame.builder.scalar(value, DType.BOOL), 0)
             case int() | float():

@@ -31,9 +31,22 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What an entry point returned: tensors by name, in order."""
+    """What an entry point returned: tensors by name, in order. `lists` are the results that are lists, with the names of their tensors."""
 
     tensors: dict[str, Tensor]
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def parts(self) -> dict[str, Tensor | tuple[Tensor, ...]]:
+        """The results by name, as the entry point returned them."""
+        inside = {name: whole for whole, names in self.lists.items() for name in names}
+        found: dict[str, Tensor | tuple[Tensor, ...]] = {}
+        for name, t in self.tensors.items():
+            whole = inside.get(name)
+            if whole is None:
+                found[name] = t
+            elif whole not in found:
+                found[whole] = tuple(self.tensors[n] for n in self.lists[whole])
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +195,8 @@ def describe(value: object) -> str:
         case Gradient():
             return "the function `grad`"
         case Results():
-            return "a tensor" if len(value.tensors) == 1 else f"{len(value.tensors)} tensors"
+            parts = value.parts()
+            return describe(next(iter(parts.values()))) if len(parts) == 1 else f"{len(parts)} results"
         case Function() | LayerType():
             return f"the {'function' if isinstance(value, Function) else 'layer'} `{value.definition.name}`"
         case Layer():
