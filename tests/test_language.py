@@ -298,4 +298,4 @@ def test_a_result_may_be_a_list_of_tensors_and_so_may_an_input() -> None:
 
 def test_a_list_is_a_member_by_its_name_and_an_output_for_each_of_its_tensors() -> None:
     made = program("return Twice()(Maps()(x).maps), Maps()(x).maps[1]", before=MAPS)
-    assert list(made.main.outputs) == ["maps_0", "maps_1", "y1"]
+    assert list(made.main.outputs) == ["y0_0", "y0_1", "y1"]

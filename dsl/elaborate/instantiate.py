@@ -56,7 +56,7 @@ def documentation(definition: syntax.Module | syntax.Function) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """A definition with its arguments sorted: what `graph` needs. `lists` are the inputs that are lists, with the names of their tensors."""
+    """A definition with its arguments sorted: what `graph` needs. `lists` are the inputs that are lists, with what their tensors are called."""
 
     definition: syntax.Module | syntax.Function
     entry: syntax.Entry | None
