@@ -13,6 +13,7 @@ from dsl.compiler import compile_graph
 from dsl.ir import Graph, Program
 from dsl.passes.every_graph import rewrite_every_graph
 from dsl.passes.fold_batch_norm import fold_batch_norm
+from dsl.passes.fuse_linear import fuse_linear
 from dsl.passes.inline import inline
 from dsl.passes.pipeline import GRAPH_PASSES, optimize
 from dsl.passes.simplify import RULES, simplify
@@ -224,3 +225,75 @@ def test_batch_norm_folds_into_the_layer_before_it(layer: str, signature: str) -
 def test_batch_norm_stays_where_folding_would_change_something_else(body: str) -> None:
     compiled = specialize(program(body), training=False)
     assert not fold_batch_norm(compiled, random_weights(compiled))[2]
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("return x -> Linear(4) -> Linear(3)", ["linear_1"]),
+        ("return x -> Linear(4, bias=false) -> Linear(3, bias=false)", ["linear_1"]),
+        ("return x -> Linear(4) -> Linear(3, bias=false) -> Linear(2)", ["linear_2"]),
+        ("return x -> a: Linear(4, bias=false) -> dropout(0.5) -> b: Linear(4) -> relu -> Linear(3)", ["b", "linear"]),
+        ("return x -> body: repeat(3) { Linear(4) } -> Linear(3)", ["linear"]),
+        ("return x -> body: repeat(3) { Linear(4, bias=false) } -> relu", ["body"]),
+        ("return x -> Linear(2) -> Linear(8) -> Linear(1)", ["linear_2"]),  # not the first two alone, but all three
+        ("return x -> wide: Linear(64) -> BatchNorm1d -> Linear(3)", ["linear"]),  # once the norm is folded
+    ],
+)
+def test_linear_layers_in_a_row_become_one(body: str, left: list[str]) -> None:
+    compiled = program(body)
+    weights = random_weights(compiled)
+    inputs = example_inputs(compiled, {"B": 3})
+    better = optimize(compiled, weights, training=False)
+    assert "fuse_linear" in better.changed
+    assert [n.target.child for n in better.program.main.calls() if n.target and n.target.child] == left
+    assert better.weights is not None
+    assert better.weights.keys() == better.program.parameters().keys()
+    expected = Interpreter(weights).run(compiled.main, inputs)["y"]
+    found = Interpreter(better.weights).run(better.program.main, inputs)["y"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x -> Linear(4) -> relu -> Linear(4)",  # something stands between
+        "h = x -> Linear(4)\nreturn (h -> Linear(4)) + h",  # the first one's result is needed as well
+        "layer f = Linear(4)\nreturn x -> f -> f",  # one set of weights, two uses
+        "layer f = Linear(4)\nlayer g = Linear(4)\nreturn g(f(x)) @ f.weight",  # the weight is read elsewhere
+        "layer f = Linear(4)\nh = f(x)\nlayer g = f with 2 * f.params\nreturn h, x -> g -> Linear(4)",  # the weights are others
+        "return x -> Linear(1) -> Linear(4)",  # 4 + 4 numbers, and the product has 16
+        "return x -> repeat(2) { Linear(4) -> relu }",
+    ],
+)
+def test_linear_layers_stay_where_one_would_not_do_or_would_be_larger(body: str) -> None:
+    compiled = specialize(program(body), training=False)
+    assert not fuse_linear(compiled, random_weights(compiled))[2]
+
+
+def test_a_layer_of_two_entry_points_is_fused_once() -> None:
+    source = """
+    module Net() {
+      layer net = Inner()
+      def forward(x: float[B, 4]) { return net(x) }
+      def twice(x: float[B, 4]) { return 2 * net(x) }
+    }
+    module Inner()(x: float[B, 4]) { return x -> Linear(4) -> Linear(3) }
+    """
+    compiled = compile_graph(Source("test.dl", source))
+    weights = random_weights(compiled)
+    fused, changed_weights, changed = fuse_linear(compiled, weights)
+    assert changed
+    assert list(changed_weights) == ["net.linear_1.weight", "net.linear_1.bias"]
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    for name, graph in compiled.entries.items():
+        expected = Interpreter(weights).run(graph, {"x": x})["y"]
+        np.testing.assert_allclose(Interpreter(changed_weights).run(fused.entries[name], {"x": x})["y"], expected, rtol=1e-12)
+
+
+def test_what_can_train_keeps_its_linear_layers() -> None:
+    compiled = program("return x -> Linear(4) -> Linear(3)")
+    weights = random_weights(compiled)
+    better = optimize(compiled, weights, training=True)
+    assert "fuse_linear" not in better.changed
+    assert better.weights is weights

@@ -8,15 +8,15 @@ with the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from dsl.build import Builder
 from dsl.ir import Graph, Initializer, Node, Parameter, Program, Value
 from dsl.passes.every_graph import with_callees
+from dsl.passes.layer_uses import LayerUses, graphs_by_path
 from dsl.types import TensorType
 
 Weights = Mapping[str, np.ndarray]
@@ -39,9 +39,7 @@ def fold_batch_norm(program: Program, weights: Weights) -> tuple[Program, dict[s
     """The program without the batch norms that fold, and the weights that go with it."""
     done: dict[int, Graph] = {}
     folds: dict[int, list[Fold]] = {}
-    uses = Uses()
-    for root in program.entries.values():
-        uses.visit(root, "")
+    uses = LayerUses(program)
     for root in program.entries.values():
         for graph in root.callees():
             if id(graph) not in done:
@@ -50,49 +48,14 @@ def fold_batch_norm(program: Program, weights: Weights) -> tuple[Program, dict[s
         return program, dict(weights), False
     changed = dict(weights)
     for root in program.entries.values():
-        for prefix, fold in _places(root, folds, ""):
-            _change_weights(changed, prefix, fold)
+        for prefix, graph in graphs_by_path(root):
+            for fold in folds[id(graph)]:
+                _change_weights(changed, prefix, fold)
     entries = {name: done[id(graph)] for name, graph in program.entries.items()}
     return Program(program.name, entries), changed, True
 
 
-class Uses:
-    """Where each layer is applied and its parameters are read or replaced by name, in all of a program."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, set[tuple[int, int]]] = {}
-        self.paths: dict[tuple[int, str], set[str]] = {}
-
-    def visit(self, graph: Graph, prefix: str) -> None:
-        """Note what `graph` does, whose own parameters begin with `prefix`."""
-        for node in graph:
-            if node.op in ("param", "buffer"):
-                self._by_name(graph, node, prefix + str(node.attributes["path"]), len(prefix))
-            call = node.target
-            if call is None:
-                continue
-            if call.child is None:
-                self.visit(call.graph, prefix)
-                continue
-            self.paths.setdefault((id(graph), call.child), set()).add(f"{prefix}{call.child}")
-            self.places.setdefault(f"{prefix}{call.child}", set()).add((id(graph), node.id))
-            for name in cast("tuple[str, ...]", node.attributes.get("given", ())):
-                self._by_name(graph, node, f"{prefix}{call.child}.{name}", len(prefix))
-            for copy in [""] if call.count is None else [f".{i}" for i in range(call.start, call.start + call.count)]:
-                self.visit(call.graph, f"{prefix}{call.child}{copy}.")
-
-    def _by_name(self, graph: Graph, node: Node, path: str, own: int) -> None:
-        """A parameter of a layer below: one more place, and a call of the layer is another."""
-        layer = path.rpartition(".")[0]
-        if len(layer) >= own:
-            self.places.setdefault(layer, set()).add((id(graph), ~node.id))
-
-    def once(self, graph: Graph, child: str | None) -> bool:
-        """Whether that layer of `graph` has one place, in each of the layers that share the graph."""
-        return child is not None and all(len(self.places[path]) == 1 for path in self.paths[id(graph), child])
-
-
-def _folded(graph: Graph, done: dict[int, Graph], uses: Uses) -> tuple[list[Fold], Graph]:
+def _folded(graph: Graph, done: dict[int, Graph], uses: LayerUses) -> tuple[list[Fold], Graph]:
     found: list[Fold] = []
     result = with_callees(graph, done)
     for listed in list(result.calls()):
@@ -153,22 +116,6 @@ def _with_bias(graph: Graph) -> Graph:
         bias = builder.build("reshape", (bias,), shape=(channels, *([1] * (weight.type.rank - 2))))
     result.outputs[name] = builder.build("add", (output, bias))
     return result
-
-
-def _places(graph: Graph, folds: Mapping[int, list[Fold]], prefix: str) -> Iterator[tuple[str, Fold]]:
-    """Each fold with the path of the graph that it happens in."""
-    for fold in folds[id(graph)]:
-        yield prefix, fold
-    for node in graph.calls():
-        call = node.target
-        assert call is not None
-        if call.child is None:
-            yield from _places(call.graph, folds, prefix)
-        elif call.count is None:
-            yield from _places(call.graph, folds, f"{prefix}{call.child}.")
-        else:
-            for i in range(call.start, call.start + call.count):
-                yield from _places(call.graph, folds, f"{prefix}{call.child}.{i}.")
 
 
 def _change_weights(weights: dict[str, np.ndarray], prefix: str, fold: Fold) -> None:

@@ -14,6 +14,7 @@ from dsl.passes.cancel_reshapes import cancel_reshapes
 from dsl.passes.every_graph import Rewrite, rewrite_every_graph
 from dsl.passes.fold_batch_norm import fold_batch_norm
 from dsl.passes.fold_constants import fold_constants
+from dsl.passes.fuse_linear import fuse_linear
 from dsl.passes.merge_equal import merge_equal
 from dsl.passes.prune import prune
 from dsl.passes.simplify import simplify
@@ -39,8 +40,14 @@ GRAPH_PASSES: dict[str, Rewrite] = {
     "cancel_reshapes": cancel_reshapes,
     "merge_equal": merge_equal,
 }
-PIPELINE = ("specialize", "prune", "fold_constants", "simplify", "cancel_reshapes", "merge_equal", "fold_batch_norm", "prune")
-"""`specialize` and `fold_batch_norm` are for targets that only infer."""
+WEIGHT_PASSES: dict[str, Callable[[Program, Weights], tuple[Program, Weights, bool]]] = {
+    "fold_batch_norm": fold_batch_norm,
+    "fuse_linear": fuse_linear,
+}
+PIPELINE = (
+    "specialize", "prune", "fold_constants", "simplify", "cancel_reshapes", "merge_equal", "fold_batch_norm", "fuse_linear", "prune",
+)  # fmt: skip
+"""`specialize` and the passes that change weights are for targets that only infer."""
 
 NAMES = tuple(dict.fromkeys(PIPELINE))
 
@@ -63,9 +70,9 @@ def optimize(
         if name == "specialize":
             if not training:
                 program = without_backward(specialize(program, training=False))
-        elif name == "fold_batch_norm":
+        elif name in WEIGHT_PASSES:
             if not training and weights is not None:
-                program, weights, differs = fold_batch_norm(program, weights)
+                program, weights, differs = WEIGHT_PASSES[name](program, weights)
         else:
             program, differs = rewrite_every_graph(program, GRAPH_PASSES[name])
         if differs:
