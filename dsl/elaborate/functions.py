@@ -17,6 +17,8 @@ from dsl.elaborate.instantiate import Callee, axis_names
 from dsl.elaborate.signature import Formal, LocalDims, match
 from dsl.elaborate.values import (
     Function,
+    Instance,
+    Method,
     Results,
     Tensor,
     is_static,
@@ -38,10 +40,11 @@ class FunctionCaller:
         statics, tensors = self._function_arguments(frame, function, given, span)
         if len(self.context.open) >= DEEPEST:
             self.context.instantiator.check_recursion(None, definition, span)
-        if tensors and not any(isinstance(v, tuple) and not is_static(v) for v in statics.values()):
+        if tensors and not any(_belongs_to_caller(v) for v in statics.values()):
             callee = Callee(
-                definition, None, statics, {n: t for n, (t, _) in tensors.items()}, {n: s for n, (_, s) in tensors.items()}
-            )
+                definition, None, statics, {n: t for n, (t, _) in tensors.items()}, {n: s for n, (_, s) in tensors.items()},
+                functions=frame.functions,
+            )  # fmt: skip
             made = self._function_graph(frame, function, callee, span)
             if made is None and definition.backward is not None:
                 message = f"`{definition.name}` has a `backward`, and what it computes here is no function of tensors alone"
@@ -71,6 +74,7 @@ class FunctionCaller:
         definition = function.definition
         inner = Frame(frame.graph, frame.builder, function.unit, depth=frame.depth + 1, children=frame.children)
         inner.mode, inner.holder, inner.step, inner.fixed = frame.mode, frame.holder, frame.step, frame.fixed
+        inner.functions = frame.functions
         for name, value in statics.items():
             inner.bind(name, value)
         bound: dict[str, Dim] = {}
@@ -169,3 +173,10 @@ class FunctionCaller:
         if isinstance(given.value, Results):
             return self.context.evaluator.only(given.value, given.span)
         return given.value
+
+
+def _belongs_to_caller(value: object) -> bool:
+    """Whether an argument has a meaning only where the call stands: tensors in a list, a layer of the caller or an entry point of one."""
+    if isinstance(value, Instance | Method):
+        return True
+    return isinstance(value, tuple) and not is_static(value)
