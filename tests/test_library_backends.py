@@ -80,6 +80,14 @@ CONV: dict[str, Group] = {
         "ConvTranspose3d(4, [1, 2, 3], stride=[1, 2, 2], padding=[0, 1, 1], groups=2, bias=false)(v)",
         "ConvTranspose3d(2, 2, stride=2, output_padding=[0, 1, 1], dilation=2)(v)",
     ]),
+    "blocks": ("x: float[B, 2, H, W], fixed: float[2, 3, 7, 8]", [
+        "unfold(x, 3)", "unfold(x, [3, 2], stride=[2, 1], padding=[1, 0])", "unfold(x, 2, dilation=[2, 1])",
+        "unfold(fixed, 3, stride=2)",
+        "LocallyConnected2d(2, 3)(fixed)", "LocallyConnected2d(3, [2, 3], stride=[2, 1], padding=[1, 0], bias=false)(fixed)",
+        "ConvNorm2d(3, 3, stride=2)(x)", "Shortcut2d(2, 1)(x)", "Shortcut2d(3, 2)(x)", "ResidualBlock(2)(x)",
+        "ResidualBlock(3, stride=2)(x)", "BottleneckBlock(2)(x)", "BottleneckBlock(1, stride=2, expansion=2)(x)",
+        "PreActivationBlock(2)(x)", "PreActivationBlock(3, stride=2)(x)",
+    ]),
 }  # fmt: skip
 
 NORM: dict[str, Group] = {
@@ -131,6 +139,17 @@ POOL: dict[str, Group] = {
         *(f"{kind}_pool2d(fixed, 3, stride=2, padding=1, ceil_mode={c})" for kind in ("max", "avg") for c in ("true", "false")),
         "avg_pool2d(fixed, 3, stride=3, padding=1, ceil_mode=true, count_include_pad=false)",
         "max_pool2d(fixed, 2, stride=3, ceil_mode=true)",
+        "max_pool2d_with_indices(x, 2)[1]", "max_pool2d_with_indices(x, [3, 2], stride=[2, 1], padding=[1, 0])[0]",
+        "max_pool2d_with_indices(fixed, 3, stride=2, padding=1)[1]",
+        "min_pool2d(x, 2)", "min_pool2d(fixed, 3, stride=2, padding=1)", "lp_pool2d(x, 2, 2)", "lp_pool2d(fixed, 3, [2, 3], stride=1)",
+        "weighted_avg_pool2d(x, [[1.0, 2.0], [2.0, 4.0]])", "weighted_avg_pool2d(fixed, [[1.0, 2.0, 1.0]], stride=2, padding=1)",
+    ]),
+}  # fmt: skip
+
+VISION: dict[str, Group] = {
+    "sampling": ("x: float[B, 2, H, W], theta: float[B, 2, 3], fixed: float[2, 1, 5, 6], row: int[B, R, 3]", [
+        "affine_grid(theta, 4, W)", "grid_sample(x, affine_grid(theta, 3, 4))", "grid_sample(fixed, rand(2, 3, 2, 2) * 4 - 2)",
+        "pixels_at(x, row, 2 * row - 1)", "SpatialTransformer(Conv2d(2, 3, stride=2))(fixed)",
     ]),
 }  # fmt: skip
 
@@ -160,9 +179,9 @@ LOSS: dict[str, Group] = {
         "soft_cross_entropy(m, softmax(m ** 2, over=1), over=1)",
     ]),
     "losses of numbers": ("a: float[B, 4], b: float[B, 4], c: float[B, 4], d: float[B]", [
-        *reductions("mse(a, b", "l1(a, b", "huber(a, b", "huber(a, b, delta=0.3", "smooth_l1(a, b", "smooth_l1(a, b, beta=0.3"),
+        *reductions("mse(a, b", "mae(a, b", "huber(a, b", "huber(a, b, delta=0.3", "smooth_l1(a, b", "smooth_l1(a, b, beta=0.3"),
         *reductions("bce(sigmoid(a), sigmoid(b)", "bce_with_logits(a, sigmoid(b)", "bce_with_logits(50 * a, sigmoid(b), pos_weight=3.0"),
-        *reductions("kl_div(log_softmax(a), softmax(b)", "focal(a, sigmoid(b)", "focal(a, sigmoid(b), gamma=1.5, alpha=0.25"),
+        *reductions("kl_div(log_softmax(a), softmax(b)", "focal_loss(a, sigmoid(b)", "focal_loss(a, sigmoid(b), gamma=1.5, alpha=0.25"),
         *reductions("margin_ranking(a, b, sign(c)", "margin_ranking(a, b, sign(c), margin=0.3"),
         *reductions("cosine_embedding(a, b, sign(d)", "cosine_embedding(a, b, sign(d), margin=0.2"),
         *reductions("triplet(a, b, c", "triplet(a, b, c, margin=0.1, eps=0.01"),
@@ -315,6 +334,7 @@ FILES: dict[str, dict[str, Group]] = {
     "pool": POOL,
     "recurrent": RECURRENT,
     "schedule": {"rates": TRAINING["rates"]},
+    "vision": VISION,
 }
 GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
 
