@@ -374,7 +374,7 @@ FUNCTIONS: Mapping[str, FunctionRow] = {
     "attention": _attention,
     "cross_entropy": _cross_entropy,
     "mse": _loss("F.mse_loss"),
-    "l1": _loss("F.l1_loss"),
+    "mae": _loss("F.l1_loss"),
     "huber": _loss("F.huber_loss", delta=("delta", 1.0)),
     "smooth_l1": _loss("F.smooth_l1_loss", beta=("beta", 1.0)),
     "bce": _loss("F.binary_cross_entropy"),

@@ -138,7 +138,7 @@ LOSSES: list[tuple[str, Tensors, torch.Tensor]] = [
         F.binary_cross_entropy_with_logits(400 * A[:, 0], BITS, pos_weight=torch.tensor(3.0), reduction="none"),
     ),
     ("mse(a, b)", {"a": A, "b": B}, F.mse_loss(A, B)),
-    ('l1(a, b, reduction="sum")', {"a": A, "b": B}, F.l1_loss(A, B, reduction="sum")),
+    ('mae(a, b, reduction="sum")', {"a": A, "b": B}, F.l1_loss(A, B, reduction="sum")),
     ("huber(a, b, delta=0.7)", {"a": A, "b": B}, F.huber_loss(A, B, delta=0.7)),
     ("smooth_l1(a, b, beta=0.7)", {"a": A, "b": B}, F.smooth_l1_loss(A, B, beta=0.7)),
     ("hinge(x, t) / 5", {"x": LOGITS, "t": CLASSES}, F.multi_margin_loss(LOGITS, CLASSES)),
@@ -166,9 +166,9 @@ def test_loss(expression: str, tensors: Tensors, wanted: torch.Tensor) -> None:
 
 def test_focal_loss_weighs_down_what_is_easy() -> None:
     p = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
-    found = computed('focal(x, ones_like(x), reduction="none")', {"x": torch.logit(p)})
+    found = computed('focal_loss(x, ones_like(x), reduction="none")', {"x": torch.logit(p)})
     np.testing.assert_allclose(found, [0.00105361, 0.173287, 1.865094], atol=1e-6)
-    balanced = computed('focal(x, ones_like(x), alpha=0.25, reduction="none")', {"x": torch.logit(p)})
+    balanced = computed('focal_loss(x, ones_like(x), alpha=0.25, reduction="none")', {"x": torch.logit(p)})
     np.testing.assert_allclose(balanced, 0.25 * found)
 
 
@@ -402,7 +402,7 @@ def test_initial_values_take_their_scale_from_the_fans(init: str, kind: str, num
 
 REFUSED = [
     ("mse(x, t)", "prediction and target must have the same shape"),
-    ('l1(x, x, reduction="average")', 'reduction is "mean", "sum" or "none"'),
+    ('mae(x, x, reduction="average")', 'reduction is "mean", "sum" or "none"'),
     ("x -> SelfAttention(3)", "the heads must divide the width"),
     ("x -> SelfAttention(4, kv_heads=3)", "kv_heads must divide heads"),
     ("x -> Conv1d(4, 3, groups=2)", "groups must divide the channels on both sides"),

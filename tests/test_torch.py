@@ -437,7 +437,7 @@ ARGUMENTS = {
 }  # fmt: skip
 LOSSES = {
     "mse": "",
-    "l1": 'reduction="sum"',
+    "mae": 'reduction="sum"',
     "huber": "delta=0.5",
     "smooth_l1": "beta=0.5",
     "bce_with_logits": 'reduction="none"',

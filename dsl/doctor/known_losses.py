@@ -38,7 +38,7 @@ LOSSES: Mapping[str, Known] = {
     "bce_with_logits": Known("logits", "target", "binary"),
     "bernoulli_log_prob": Known("logits", "x", "binary", -1.0),
     "mse": Known("prediction", "target", "numbers"),
-    "l1": Known("prediction", "target", "numbers"),
+    "mae": Known("prediction", "target", "numbers"),
     "huber": Known("prediction", "target", "numbers"),
     "smooth_l1": Known("prediction", "target", "numbers"),
 }
