@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,6 +40,9 @@ from dsl.ops.card import Attributes, Card
 from dsl.ops.sugar import Sugar
 from dsl.source import Span
 from dsl.types import TensorType
+
+IN_THE_TABLE = re.compile(r"\s*\bSystems?:\s[a-z0-9,\s-]+\.")
+"""What a comment of the library says of rows of docs/systems.tsv, which is not for those who read generated code."""
 
 
 def documentation(definition: syntax.Module | syntax.Function) -> str:
@@ -366,7 +370,8 @@ class Instantiator:
         kind = definition.kind if isinstance(definition, syntax.Module) else "fn"
         graph = Graph(definition.name, entry.name if entry is not None else "forward", kind, definition.name_span)
         graph.library = unit.library
-        graph.doc = documentation(definition)
+        text = documentation(definition)
+        graph.doc = IN_THE_TABLE.sub("", text) if unit.library else text
         return Frame(graph, Builder(graph, self.context.float_type), unit, depth=depth)
 
     def run(self, frame: Frame, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None) -> None:
