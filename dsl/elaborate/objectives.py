@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,15 +12,15 @@ from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.entry_graphs import entry_graph
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.gradients import no_gradient
+from dsl.elaborate.patterns import matches
 from dsl.elaborate.rules import Rules, number
 from dsl.elaborate.target_rules import check_alone, check_same_loss
+from dsl.elaborate.updates import Updated, turns_of
 from dsl.elaborate.values import Instance, ParameterSet, Tensor, describe
 from dsl.ir import Graph, Node, Program, Value, owned
 from dsl.ops.registry import CARDS
 from dsl.source import Span
 from dsl.training import Clip, Follower, Objective, Rule, Training
-
-_GLOB = {"**.": r"(?:.*\.)?", "**": ".*", "*": "[^.]*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,17 @@ class Chosen:
     span: Span
 
     def matches(self, path: str) -> bool:
-        """Whether the parameter at `path` is meant. `*` stands for anything within a part of a name, `**` for any number of parts."""
-        wanted = self.prefix + self.pattern
-        parts = [_GLOB.get(p, re.escape(p)) for p in re.split(r"(\*\*\.|\*\*|\*)", wanted)]
-        return re.fullmatch("".join(parts), path) is not None
+        """Whether the parameter at `path` is meant."""
+        return matches(self.prefix + self.pattern, path)
 
 
 @dataclass(slots=True, eq=False)
 class TrainingParts:
-    """What the statements of a `train` block have declared so far."""
+    """What the statements of a `train` block have declared so far; `counter` is the number of steps done."""
 
     minimized: list[Minimized] = field(default_factory=list)
+    updates: list[Updated] = field(default_factory=list)
+    counter: Value | None = None
     metrics: dict[str, tuple[Tensor, int, Span]] = field(default_factory=dict)
     followers: list[Follower] = field(default_factory=list)
 
@@ -182,16 +181,20 @@ class Objectives:
         """The Training of a block whose statements have been executed in `frame`."""
         parts = frame.training
         assert parts is not None
-        if not parts.minimized:
-            help = "`minimize loss using adam(1e-3)`"
-            raise error("DL0536", f"`{definition.name}` minimises nothing", definition.name_span, help=help)
+        if not parts.minimized and not parts.updates:
+            help = "`minimize loss using adam(1e-3)`, or `update NAME = ...` of a buffer or a parameter"
+            raise error("DL0536", f"`{definition.name}` minimises and updates nothing", definition.name_span, help=help)
         graph = frame.graph
+        roots = [m.loss.value for m in parts.minimized] + [t.value for t, _, _ in parts.metrics.values()]
+        roots += [u.value.value for u in parts.updates]
+        parts.updates += self.context.updates.counted(frame, roots, len(parts.minimized))
+        updates = turns_of(parts.updates, {**dict.fromkeys(m.name for m in parts.minimized), **parts.metrics, "draws": None})
         followed = tuple(f"{f.layer}." for f in parts.followers)
         everything = [n for n, p in owned(graph) if p.trained and not n.startswith(followed or ("\0",))]
         everything = list(dict.fromkeys(everything))
         taken: dict[str, Span] = {}
         objectives = [self._objective(graph, m, everything, taken) for m in parts.minimized]
-        shared = self._shared_draws(graph, parts)
+        shared = self._shared_draws(graph, parts, [list(outputs.values()) for _, outputs in updates])
         entries: dict[str, Graph] = {}
         metrics: dict[str, str] = {}
         for i, minimized in enumerate(parts.minimized):
@@ -201,16 +204,23 @@ class Objectives:
                     outputs[name] = value.value
                     metrics[name] = minimized.name
             entries[minimized.name] = entry_graph(graph, minimized.name, outputs, shared)
+        for update, outputs in updates:
+            reported = {} if parts.minimized else {name: value.value for name, (value, _, _) in parts.metrics.items()}
+            metrics |= dict.fromkeys(reported, update.entry)
+            entries[update.entry] = entry_graph(graph, update.entry, {**reported, **outputs}, shared)
         draws = entry_graph(graph, "draws", {name: v for v, name in shared.items()}, {}) if shared else None
         untrained = tuple(n for n in everything if n not in taken)
-        if untrained:
-            shown = ", ".join(f"`{n}`" for n in untrained[:6]) + (f" and {len(untrained) - 6} more" if len(untrained) > 6 else "")
-            self.context.warn("DL1006", f"no objective changes {shown}", definition.name_span)
+        self._warn_untrained([n for n in untrained if all(n != u.path for u in parts.updates)], definition)
         inputs = {name: graph.type(value) for name, value in graph.inputs.items()}
         return Training(
             definition.name, Program(definition.name, entries), inputs, tuple(objectives), metrics, tuple(parts.followers),
-            untrained, dict(graph.hyper), draws, definition.comments.documentation,
+            untrained, dict(graph.hyper), draws, definition.comments.documentation, tuple(update for update, _ in updates),
         )  # fmt: skip
+
+    def _warn_untrained(self, names: Sequence[str], definition: syntax.Train) -> None:
+        if names:
+            shown = ", ".join(f"`{n}`" for n in names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+            self.context.warn("DL1006", f"no objective changes {shown}", definition.name_span)
 
     def _objective(self, graph: Graph, minimized: Minimized, everything: Sequence[str], taken: dict[str, Span]) -> Objective:
         statement = minimized.statement
@@ -225,7 +235,9 @@ class Objectives:
         if own is not None:
             check_same_loss(own.name, graph, minimized.loss.value, own.span)
         if not trained:
-            message = f"no parameter changes `{minimized.name}`" if selected else "this objective is over no parameter"
+            message = (
+                f"no gradient of `{minimized.name}` reaches a parameter" if selected else "this objective is over no parameter"
+            )
             raise error("DL0534", message, statement.span, help="gradients stop at `stop_gradient`, comparisons and integers")
         clash = next((n for n in trained if n in taken), None)
         if clash is not None:
@@ -274,15 +286,17 @@ class Objectives:
 
     # --- draws that several objectives read ---
 
-    def _shared_draws(self, graph: Graph, parts: TrainingParts) -> dict[Value, str]:
-        """The draws outside of any layer, and from no parameter, that more than one objective or metric reads, or one that is computed
-        several times a step, with a name for each."""
+    def _shared_draws(self, graph: Graph, parts: TrainingParts, updates: Sequence[Sequence[Value]]) -> dict[Value, str]:
+        """The draws outside of any layer, and from no parameter, that more than one objective, metric or update reads, or one that is
+        computed several times a step, with a name for each. Updates that take place together are one, with their metrics."""
         readers: dict[int, int] = {}
         repeated = {m.loss.value for m in parts.minimized if any(rule.update is None for rule, _ in m.rules)}
-        roots = [m.loss.value for m in parts.minimized] + [t.value for t, _, _ in parts.metrics.values()]
-        for root in dict.fromkeys(roots):
-            for node_id in graph.ancestors(root):
-                readers[node_id] = readers.get(node_id, 0) + (2 if root in repeated else 1)
+        metrics = [t.value for t, _, _ in parts.metrics.values()]
+        alone = [m.loss.value for m in parts.minimized] + (metrics if parts.minimized else [])
+        together = [[*values, *(() if parts.minimized else metrics)] for values in updates]
+        for roots in (*([root] for root in dict.fromkeys(alone)), *together):
+            for node_id in {i for root in roots for i in graph.ancestors(root)}:
+                readers[node_id] = readers.get(node_id, 0) + (2 if repeated.intersection(roots) else 1)
         shared: dict[Value, str] = {}
         for node in graph:
             behind = (graph.node(i) for i in graph.ancestors(Value(node.id)))
