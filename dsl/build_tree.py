@@ -32,6 +32,7 @@ from dsl.syntax import (
     Metric,
     Minimize,
     Module,
+    Name,
     Output,
     Parameter,
     Pattern,
@@ -45,6 +46,7 @@ from dsl.syntax import (
     Update,
     While,
     With,
+    WithFunction,
 )
 
 Clause = tuple[str, Any]
@@ -176,7 +178,8 @@ class TreeBuilder(ExpressionBuilder):
         return TensorDecl(c[0].value, c[1].value, c[3], initial, c[1].span, span_over(c[0], c[-1]))
 
     def update(self, c: Children) -> Update:
-        return Update(c[1].value, c[3], c[1].span, span_over(c[0], c[3]))
+        name, place = c[1]
+        return Update(name, c[3], place, span_over(c[0], c[3]))
 
     def if_(self, c: Children) -> If:
         body = between(c[2])
@@ -276,6 +279,9 @@ class TreeBuilder(ExpressionBuilder):
 
     def with_parameters(self, c: Children) -> With:
         return With(c[0], c[2], span_over(c[0], c[2]))
+
+    def with_function(self, c: Children) -> WithFunction:
+        return WithFunction(c[0], Name(c[2].value, c[2].span), c[4], span_over(c[0], c[4]))
 
     def copy_of(self, c: Children) -> CopyOf:
         return CopyOf(c[0].value, c[2], c[4], span_over(c[0], c[4]))

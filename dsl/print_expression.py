@@ -29,6 +29,7 @@ from dsl.syntax import (
     TypeExpr,
     Unary,
     With,
+    WithFunction,
 )
 
 WIDTH = 120
@@ -130,6 +131,8 @@ def _flat(expr: Expr | Slice | Ellipsis) -> tuple[str, int]:
             return _comprehension(expr), POSTFIX
         case With():
             return f"{print_expression(expr.layer)} with {print_expression(expr.parameters)}", EXPRESSION
+        case WithFunction():
+            return f"{print_expression(expr.layer)} with {expr.function.id} = {print_expression(expr.replacement)}", EXPRESSION
         case CopyOf():
             amount = "every" if expr.kind == "copy" else "decay"
             return f"{expr.kind} of {print_expression(expr.layer)} {amount} {print_expression(expr.amount)}", EXPRESSION
@@ -212,6 +215,10 @@ def layout(expr: Expr, indent: int, column: int) -> str:
         return flat
     if isinstance(expr, Pipe):
         return _long_pipe(expr, indent, column)
+    if isinstance(expr, WithFunction):
+        inner = indent + 2
+        start = f"with {expr.function.id} = "
+        return f"{print_expression(expr.layer)}\n{' ' * inner}{start}{layout(expr.replacement, inner, inner + len(start))}"
     if isinstance(expr, With):
         inner = indent + 2
         return f"{print_expression(expr.layer)}\n{' ' * inner}with {layout(expr.parameters, inner, inner + len('with '))}"

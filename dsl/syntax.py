@@ -237,6 +237,16 @@ class With:
 
 
 @dataclass(frozen=True, slots=True)
+class WithFunction:
+    """`net with relu = guided_relu`: the same layer, with another function in the place of one."""
+
+    layer: Expr
+    function: Name
+    replacement: Expr
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class CopyOf:
     """`copy of q every 500` (`kind` "copy") or `ema of net decay 0.999` (`kind` "ema"): a layer that follows another one."""
 
@@ -264,6 +274,7 @@ Expr: TypeAlias = (
     | TypeExpr
     | NamePattern
     | With
+    | WithFunction
     | CopyOf
 )
 
@@ -317,7 +328,7 @@ class TensorDecl:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """`update buffer = value`"""
+    """`update buffer = value`; in a `train` block `name` may be a path, `critic.params`."""
 
     name: str
     value: Expr

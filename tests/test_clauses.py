@@ -44,6 +44,7 @@ from dsl.syntax import (
     TypeExpr,
     While,
     With,
+    WithFunction,
 )
 from dsl.words import CONTEXTUAL
 from tests.test_printer import random_expression
@@ -328,6 +329,7 @@ def random_statement(rng: random.Random, depth: int) -> Statement:
     followed: tuple[Callable[[], Expr], ...] = (
         lambda: CopyOf(rng.choice(["copy", "ema"]), value(), value()),
         lambda: With(value(), value()),
+        lambda: WithFunction(value(), Name("relu"), value()),
         lambda: NamePattern(value(), "**"),
         value,
     )

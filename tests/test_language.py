@@ -299,3 +299,41 @@ def test_a_result_may_be_a_list_of_tensors_and_so_may_an_input() -> None:
 def test_a_list_is_a_member_by_its_name_and_an_output_for_each_of_its_tensors() -> None:
     made = program("return Twice()(Maps()(x).maps), Maps()(x).maps[1]", before=MAPS)
     assert list(made.main.outputs) == ["y0_0", "y0_1", "y1"]
+
+
+# --- another function in a layer ----------------------------------------------------------------------------------------------------
+
+RULED = """
+fn doubled(x) = 2 * relu(x)
+
+module Inner(act: fn = relu)(x: float[B, D]) -> float[B, D] { return x -> act -> relu }
+"""
+
+
+def test_another_function_stands_in_for_one_in_the_layer_and_in_what_it_applies() -> None:
+    body = "layer net = Inner()\nlayer other = net with relu = doubled\nreturn net(x), other(x), net(x)"
+    found = run(program(body, before=RULED), x=[[1.0, -1.0, 2.0, -2.0]])
+    assert [found[f"y{i}"].tolist() for i in range(3)] == [[[1, 0, 2, 0]], [[4, 0, 8, 0]], [[1, 0, 2, 0]]]
+
+
+def test_a_function_that_is_given_to_a_layer_is_replaced_like_one_that_it_names() -> None:
+    body = "layer net = Inner(act=tanh)\nlayer other = net with tanh = doubled\nreturn other(x)"
+    assert run(program(body, before=RULED), x=[[1.0, -1.0, 2.0, -2.0]])["y"].tolist() == [[2, 0, 4, 0]]
+
+
+def test_the_layer_with_another_function_has_the_same_parameters() -> None:
+    body = "layer net = MLP([5], out=2)\nlayer other = net with relu = doubled\nreturn net(x), other(x)"
+    made = program(body, before=RULED)
+    assert count_parameters(made.entries.values()) == 4 * 5 + 5 + 5 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("net with tanh = doubled", "nothing in `net` uses the function `tanh`"),
+        ("net with net = doubled", "a function stands on both"),
+    ],
+)
+def test_what_is_not_there_is_not_replaced(declared: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        program(f"layer net = Inner()\ny = net(x)\nlayer other = {declared}\nreturn y, other(x)", before=RULED)

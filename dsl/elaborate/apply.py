@@ -15,6 +15,7 @@ from dsl.elaborate.evaluate import Overloaded
 from dsl.elaborate.familiar import reconciliation, suggested
 from dsl.elaborate.frame import Frame, snake_case, tensor
 from dsl.elaborate.index import index_tensor
+from dsl.elaborate.initial import flat_numbers
 from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, StaticFunction
 from dsl.elaborate.target_rules import TargetRule
 from dsl.elaborate.values import (
@@ -30,6 +31,7 @@ from dsl.elaborate.values import (
     Results,
     Tensor,
     describe,
+    freeze,
     is_static,
 )
 from dsl.ir import Initializer, Value
@@ -74,6 +76,10 @@ class Applier:
         return gradients.mapped([g.value for g in given], span, apply)
 
     def _called(self, frame: Frame, function: object, given: tuple[Given, ...], before: tuple[Given, ...], span: Span) -> object:
+        if frame.functions:
+            replaced = CARDS[function.name] if isinstance(function, Overloaded) else function
+            if freeze(replaced) in frame.functions and not all(is_static(g.value) for g in given):
+                return self._replaced(frame, replaced, given, before, span)
         match function:
             case Overloaded() if self._is_static_call(function, given):
                 return self._static(STATIC_FUNCTIONS[function.name], given, span)
@@ -114,6 +120,17 @@ class Applier:
             case _:
                 raise error("DL0209", f"{describe(function)} cannot be applied", span, help=hidden_function(frame, function))
 
+    def _replaced(
+        self, frame: Frame, function: object, given: tuple[Given, ...], before: tuple[Given, ...], span: Span
+    ) -> object:
+        """What an application put in the place of `function` (`net with relu = guided_relu`), in whose body names mean what they say."""
+        functions = frame.functions
+        frame.functions = {}
+        try:
+            return self._called(frame, functions[freeze(function)], given, before, span)
+        finally:
+            frame.functions = functions
+
     def _is_static_call(self, function: Overloaded, given: tuple[Given, ...]) -> bool:
         """`max(a, b)` of numbers is a number; `exp([0.0, 1.0])`, and anything with a tensor or a named argument, is the primitive."""
         listed = CARDS[function.name].elementwise and any(isinstance(g.value, tuple) for g in given)
@@ -146,7 +163,7 @@ class Applier:
     def _apply_placed(self, frame: Frame, layer: Layer | RepeatLayer, stage: syntax.Stage, given: tuple[Given, ...]) -> object:
         instance = self.place(frame, layer, stage.label, stage.span)
         results = self.apply(frame, instance, "forward", given, stage.target.span)
-        return next(iter(results.tensors.values())) if len(results.tensors) == 1 else results
+        return next(iter(results.tensors.values())) if len(results.tensors) == 1 and not results.lists else results
 
     def place(self, frame: Frame, layer: Layer | RepeatLayer, label: str | None, span: Span) -> Instance:
         """Make `layer` an owned layer of the graph, under its label or the name of its type."""
@@ -194,6 +211,8 @@ class Applier:
 
     def initializer(self, function: InitializerFunction, given: Sequence[Given], span: Span) -> Initializer:
         """An initialiser with its numbers. Fans are for initialisers that depend on them: this one does not."""
+        if function.kind == "blocks":
+            return self._blocks(given, span)
         values: dict[str, float | None] = dict(function.defaults)
         order = [n for n, _ in function.defaults]
         for i, argument in enumerate(given):
@@ -214,6 +233,14 @@ class Applier:
         if values.get("std", 1.0) is not None and float(values.get("std") or 0.0) < 0:
             raise error("DL0402", f"`std` of `{function.kind}` is at least 0", span)
         return Initializer(function.kind, {n: float(v) for n, v in values.items() if v is not None})
+
+    def _blocks(self, given: Sequence[Given], span: Span) -> Initializer:
+        """A number for each of several equal parts along the first axis: `blocks([0, 1, 0, 0])` for four gates."""
+        own = [g for g in given if g.name not in ("fan_in", "fan_out")]
+        numbers = flat_numbers(own[0].value) if len(own) == 1 and own[0].name in (None, "values") else None
+        if numbers is None or len(numbers[1]) != 1:
+            raise error("DL0401", "`blocks` takes a list of numbers, one for each part", own[0].span if own else span)
+        return Initializer("values", values=numbers[0])
 
     def _cast(self, frame: Frame, dtype: DType, given: Given, span: Span) -> object:
         if isinstance(given.value, Tensor):

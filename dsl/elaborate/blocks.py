@@ -56,7 +56,8 @@ def open_block(context: Context, frame: Frame, definition: str, span: Span) -> B
     """A block of `frame`: names of the frame are read through it, and what it declares belongs to the owner of the frame's graph."""
     graph = Graph(definition, kind="block", span=span)
     inner = Frame(graph, Builder(graph, context.float_type), frame.unit, depth=frame.depth + 1, parent=frame)
-    inner.holder, inner.mode, inner.step, inner.fixed = frame.owner, frame.mode, frame.step, frame.fixed
+    inner.holder, inner.mode, inner.fixed = frame.owner, frame.mode, frame.fixed
+    inner.functions = frame.functions
     inner.children, inner.numbers = frame.children, frame.numbers
     inner.loops, inner.branches, inner.in_test = frame.loops, frame.branches, frame.in_test
     block = Block(inner)
@@ -78,6 +79,9 @@ def open_block(context: Context, frame: Frame, definition: str, span: Span) -> B
                 return outer
 
     inner.translate = translate
+    if frame.step is not None:
+        steps = frame.step
+        inner.step = lambda: cast("Tensor", translate(steps()))
     return block
 
 

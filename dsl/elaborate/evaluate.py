@@ -8,6 +8,7 @@ from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.elaborate.context import MOST_ROUNDS, Context, error, not_poison
 from dsl.elaborate.frame import Frame, no_member, unknown_name
+from dsl.elaborate.patterns import matching
 from dsl.elaborate.statics import STATIC_FUNCTIONS
 from dsl.elaborate.target_rules import TARGET_RULES
 from dsl.elaborate.values import (
@@ -18,6 +19,7 @@ from dsl.elaborate.values import (
     Instance,
     Layer,
     LayerType,
+    ParameterSet,
     Poison,
     RepeatLayer,
     Results,
@@ -38,6 +40,7 @@ INITIALIZERS = {
     "uniform": InitializerFunction("uniform", (("low", None), ("high", None))),
     "orthogonal": InitializerFunction("orthogonal", (("gain", 1.0),)),
     "identity": InitializerFunction("identity", (("gain", 1.0),)),
+    "blocks": InitializerFunction("blocks", (("values", None),)),
 }
 DTYPES = {str(d): d for d in DType}
 
@@ -74,8 +77,9 @@ class Evaluator:
             syntax.Pipe: self._pipe,
             syntax.Repeat: self._repeat,
             syntax.TypeExpr: self._type,
-            syntax.NamePattern: self._out_of_place,
+            syntax.NamePattern: self._name_pattern,
             syntax.With: self._out_of_place,
+            syntax.WithFunction: self._out_of_place,
             syntax.CopyOf: self._out_of_place,
         }
 
@@ -241,9 +245,15 @@ class Evaluator:
             )
         return self.context.roots.example(frame, expression)
 
+    def _name_pattern(self, frame: Frame, expression: syntax.Expr) -> object:
+        assert isinstance(expression, syntax.NamePattern)
+        parameters = self.evaluate(frame, expression.object) if expression.object is not None else None
+        if not isinstance(parameters, ParameterSet):
+            message = "a name pattern stands after `net.params`, or after `over` or `for` in a `minimize`"
+            raise error("DL0534", message, expression.span)
+        return matching(parameters, expression.pattern, expression.span)
+
     def _out_of_place(self, frame: Frame, expression: syntax.Expr) -> object:
-        if isinstance(expression, syntax.NamePattern):
-            raise error("DL0534", "a name pattern stands after `over` or `for` in a `minimize`", expression.span)
         raise error("DL0529", "this declares a layer: `layer name = ...`", expression.span)
 
     # --- members and indices ---

@@ -11,6 +11,7 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Expr
 from dsl.elaborate.context import MOST_ERRORS, MOST_NODES, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
+from dsl.elaborate.initial import check_parts, written_out
 from dsl.elaborate.values import (
     POISON,
     Condition,
@@ -147,7 +148,7 @@ class Executor:
 
     def _layer_decl(self, statement: syntax.Statement, frame: Frame) -> None:
         assert isinstance(statement, syntax.LayerDecl)
-        if isinstance(statement.value, syntax.With | syntax.CopyOf):
+        if isinstance(statement.value, syntax.With | syntax.WithFunction | syntax.CopyOf):
             self.context.gradients.declare(statement, frame)
             return
         if frame.owner.kind == "fn":
@@ -177,7 +178,7 @@ class Executor:
                 Diagnostic("DL0502", f"`{name}` is declared twice", span, labels=(Label(first, "first declared here"),))
             )
         type_ = self.declared_type(frame, statement.type)
-        initial = self._initial(frame, statement)
+        initial = self._initial(frame, statement, type_)
         owned[name] = Parameter(name, type_, initial, statement.kind == "param", span)
         node = frame.graph.add(statement.kind, (), {"path": name}, (type_,), spans=(span,))
         frame.bind(name, tensor(Value(node.id), type_.rank), span)
@@ -222,7 +223,7 @@ class Executor:
             )
         return found or DType.I64
 
-    def _initial(self, frame: Frame, statement: syntax.TensorDecl) -> Initializer:
+    def _initial(self, frame: Frame, statement: syntax.TensorDecl, type_: TensorType) -> Initializer:
         if statement.initial is None:
             raise error(
                 "DL0508",
@@ -239,7 +240,10 @@ class Executor:
             self.context.initializing -= 1
         match value:
             case Initializer():
+                check_parts(value, type_, statement.initial.span)
                 return value
+            case tuple():
+                return written_out(value, type_, statement.initial.span)
             case bool():
                 return Initializer("constant", {"value": float(value)})
             case int() | float():
@@ -248,11 +252,16 @@ class Executor:
                 return Initializer("constant", {"value": float(value.name == "ones")})
             case _:
                 raise error(
-                    "DL0421", f"an initial value is an initialiser or a number, not {describe(value)}", statement.initial.span
+                    "DL0421",
+                    f"an initial value is an initialiser, a number or a list of numbers, not {describe(value)}",
+                    statement.initial.span,
                 )
 
     def _update(self, statement: syntax.Statement, frame: Frame) -> None:
         assert isinstance(statement, syntax.Update)
+        if frame.training is not None:
+            self.context.updates.update(statement, frame)
+            return
         if frame.holder is not None:
             raise error(
                 "DL0511", "a buffer is not updated inside a loop", statement.span, help="carry the value, and update after it"

@@ -43,8 +43,9 @@ class Frame:
     `hyper` are the hyper-parameters of the layers here, by definition and arguments, and `applied` the graphs, by types as well: so a long
     chain of like layers is quick.
     `parent` is set in the body of a `repeat` and in a block: names of the parent are read through `translate`.
-    `emits` are what the body of a `scan` emits; `step` is the number of updates where a learning rate is evaluated; `training` collects
-    the objectives of a `train` block; `fixed` is the mode that an application asked for (`net(x, training=false)`), if one did.
+    `emits` are what the body of a `scan` emits; `step` gives the number of updates or steps done, where schedules may stand; `training` collects
+    the objectives of a `train` block; `fixed` is the mode that an application asked for (`net(x, training=false)`), if one did;
+    `functions` are those that an application put in the place of others (`net with relu = guided_relu`), by the frozen value of these.
     """
 
     graph: Graph
@@ -69,9 +70,10 @@ class Frame:
     applied: dict[object, tuple[Graph, LocalDims]] = field(default_factory=dict)
     holder: Graph | None = None
     emits: dict[str, tuple[Tensor, Span]] | None = None
-    step: Tensor | None = None
+    step: Callable[[], Tensor] | None = None
     training: TrainingParts | None = None
     fixed: str | None = None
+    functions: Mapping[object, object] = field(default_factory=dict)
 
     @property
     def owner(self) -> Graph:

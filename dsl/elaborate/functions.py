@@ -35,8 +35,8 @@ class FunctionCaller:
         """Apply a `fn`: a graph of its own when it takes and returns tensors, else in place."""
         definition = function.definition
         scheduled = [p.name for p in definition.parameters[:1]] == ["step"] and not any(g.name == "step" for g in given)
-        if frame.step is not None and scheduled:  # where a learning rate is evaluated, a schedule gets the step by itself
-            given = (Given(frame.step, span), *given)
+        if frame.step is not None and scheduled:  # in a `train` block a schedule gets the step by itself
+            given = (Given(frame.step(), span), *given)
         statics, tensors = self._function_arguments(frame, function, given, span)
         if len(self.context.open) >= DEEPEST:
             self.context.instantiator.check_recursion(None, definition, span)

@@ -15,9 +15,13 @@ from dsl.differentiable import depends, obstacles, reached
 from dsl.elaborate.binding import Given
 from dsl.elaborate.blocks import block_call
 from dsl.elaborate.context import Context, error, not_poison
+from dsl.elaborate.evaluate import Overloaded
 from dsl.elaborate.frame import Frame
-from dsl.elaborate.values import Instance, Layer, ParameterSet, Tensor, describe
+from dsl.elaborate.instantiate import may_use
+from dsl.elaborate.values import Function, Instance, Layer, ParameterSet, Tensor, describe, freeze
 from dsl.ir import Graph, Node, Value, owned
+from dsl.ops.card import Card
+from dsl.ops.registry import CARDS
 from dsl.source import Span
 from dsl.types import TensorType
 
@@ -79,6 +83,9 @@ class Gradients:
         if isinstance(value, syntax.CopyOf):
             self._follow(statement, value, frame)
             return
+        if isinstance(value, syntax.WithFunction):
+            self._with_function(statement, value, frame)
+            return
         assert isinstance(value, syntax.With)
         instance = self._instance(frame, value.layer)
         given = not_poison(self.context.evaluate(frame, value.parameters))
@@ -92,6 +99,32 @@ class Gradients:
             frame.graph.set_name(tensor.value, f"{statement.name}_{name.replace('.', '_')}")
         other = Instance(instance.name, instance.layer, statement.name_span, instance.graphs, used=True, given=given)
         frame.bind(statement.name, other, statement.name_span)
+
+    def _with_function(self, statement: syntax.LayerDecl, value: syntax.WithFunction, frame: Frame) -> None:
+        """Declare a layer that is another one, with a function in the place of one that it uses."""
+        instance = self._instance(frame, value.layer)
+        old, new = self._function(frame, value.function), self._function(frame, value.replacement)
+        if instance.graphs and not any(may_use(graph, freeze(old)) for graph in instance.graphs):
+            raise error("DL0528", f"nothing in `{instance.name}` uses {describe(old)}", value.function.span)
+        functions = {**instance.functions, freeze(old): new}
+        other = Instance(
+            instance.name,
+            instance.layer,
+            statement.name_span,
+            instance.graphs,
+            used=True,
+            given=instance.given,
+            functions=functions,
+        )
+        frame.bind(statement.name, other, statement.name_span)
+
+    def _function(self, frame: Frame, expression: syntax.Expr) -> Card | Function:
+        value = not_poison(self.context.evaluate(frame, expression))
+        if isinstance(value, Overloaded):
+            value = CARDS[value.name]
+        if not isinstance(value, Card | Function):
+            raise error("DL0528", f"a function stands on both sides of `=`, and this is {describe(value)}", expression.span)
+        return value
 
     def _instance(self, frame: Frame, expression: syntax.Expr) -> Instance:
         value = not_poison(self.context.evaluate(frame, expression))

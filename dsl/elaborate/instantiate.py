@@ -60,7 +60,8 @@ def documentation(definition: syntax.Module | syntax.Function) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """A definition with its arguments sorted: what `graph` needs. `lists` are the inputs that are lists, with what their tensors are called."""
+    """A definition with its arguments sorted: what `graph` needs. `lists` names the tensors of inputs that are lists; `functions` are as
+    in Frame."""
 
     definition: syntax.Module | syntax.Function
     entry: syntax.Entry | None
@@ -69,6 +70,12 @@ class Callee:
     spans: dict[str, Span]
     mode: str | None = None
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    functions: Mapping[object, object] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> tuple[object, ...]:
+        """What tells its graph from others of the same definition and arguments: the mode, and functions in the place of others."""
+        return self.mode, tuple((name, freeze(f)) for name, f in self.functions.items())
 
 
 class Instantiator:
@@ -145,7 +152,8 @@ class Instantiator:
         if isinstance(layer, RepeatLayer):
             return self.context.repeats.apply(frame, instance, layer, given, span)
         given, mode = self._mode(frame, layer, entry, given)
-        callee = replace(self.callee(frame, layer, entry, given, span), mode=mode)
+        functions = {**frame.functions, **instance.functions}
+        callee = replace(self.callee(frame, layer, entry, given, span), mode=mode, functions=functions)
         graph, dims = self.graph_for(frame, layer.type.unit, callee, span)
         return self.call_node(frame, graph, dims, list(callee.tensors.values()), instance, span)
 
@@ -202,12 +210,14 @@ class Instantiator:
         names = tuple(callee.hyper), tuple(callee.tensors)
         types = tuple([frame.type(t) for t in callee.tensors.values()])
         key = (id(callee.definition), callee.entry and callee.entry.name, freeze(tuple(callee.hyper.values())), names, types,
-               callee.mode, self.context.initializing > 0)  # fmt: skip
+               callee.variant, self.context.initializing > 0)  # fmt: skip
         found = frame.applied.get(key)
         if found is None:
-            found = self._instantiated(frame, unit, replace(callee, mode=None), span)
-            if callee.mode is not None and _has_modes(found[0]):
-                found = self._instantiated(frame, unit, callee, span)
+            found = self._instantiated(frame, unit, replace(callee, mode=None, functions={}), span)
+            mode = callee.mode if _has_modes(found[0]) else None
+            functions = {old: new for old, new in callee.functions.items() if may_use(found[0], old)}
+            if mode is not None or functions:
+                found = self._instantiated(frame, unit, replace(callee, mode=mode, functions=functions), span)
             frame.applied[key] = found
         return found
 
@@ -241,7 +251,7 @@ class Instantiator:
         types = tuple(f.type.with_shape(tuple(dims.name(d, "d") for d in f.type.shape)) for f in formals)
         facts = tuple((s.name, s.multiple, s.low) for s in _symbols(types))
         key = (id(definition), entry.name if entry is not None else "", freeze(tuple(hyper.values())), tuple(hyper), types, facts,
-               tuple(f.name for f in formals), callee.mode, self.context.initializing > 0)  # fmt: skip
+               tuple(f.name for f in formals), callee.variant, self.context.initializing > 0)  # fmt: skip
         graph = self.context.graphs.get(key)
         if graph is None:
             self.check_recursion(key, definition, span)
@@ -309,6 +319,9 @@ class Instantiator:
         if callee.mode is not None:
             frame.mode = frame.fixed = callee.mode
             frame.graph.library = False  # a target's own word for a layer has its own idea of the mode
+        if callee.functions:
+            frame.functions = callee.functions
+            frame.graph.library = False  # and of its functions
         for name, value in hyper.items():
             frame.bind(name, value)
         for formal, type_ in zip(formals, types, strict=True):
@@ -496,6 +509,15 @@ def applied_with(call: Call, given: ParameterSet) -> tuple[tuple[str, ...], tupl
 def _has_modes(graph: Graph) -> bool:
     """Whether training and inference differ."""
     return any(g.updates or any(n.op in ("if_training", "dropout") for n in g) for g in graph.callees())
+
+
+def may_use(graph: Graph, function: object) -> bool:
+    """Whether a graph or what it applies has the primitive with this frozen value; a `fn` may have left no trace."""
+    match function:
+        case (kind, str(name)) if kind is Card:
+            return any(n.op == name for g in graph.callees() for n in g)
+        case _:
+            return True
 
 
 def outer_type(type_: TensorType, bindings: Mapping[str, Dim]) -> TensorType:

@@ -86,6 +86,7 @@ class Repeater:
         captured: dict[Value, tuple[Tensor, Tensor]] = {}
         graph = Graph("".join(p.capitalize() for p in instance.name.split("_")) + "Block", kind="body", span=layer.span)
         inner = Frame(graph, Builder(graph, self.context.float_type), frame.unit, depth=frame.depth + 1, parent=frame)
+        inner.functions = frame.functions
         if frame.fixed is not None:
             inner.mode = inner.fixed = frame.fixed
 

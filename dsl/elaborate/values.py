@@ -101,7 +101,8 @@ class RepeatLayer:
 @dataclass(slots=True, eq=False)
 class Instance:
     """A layer placed in a graph under a name; applying it twice shares its parameters. `graphs` are its applications so far; `given` are
-    the parameters that it uses instead of its own (`net with ...`)."""
+    the parameters that it uses instead of its own (`net with ...`), `functions` the functions that it uses in the place of others
+    (`net with relu = guided_relu`), by the frozen value of these."""
 
     name: str
     layer: Layer | RepeatLayer
@@ -109,6 +110,7 @@ class Instance:
     graphs: list[Graph] = field(default_factory=list)
     used: bool = False
     given: ParameterSet | None = None
+    functions: Mapping[object, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +158,7 @@ def freeze(value: object) -> object:
         case tuple():
             return tuple(freeze(v) for v in value)
         case Initializer():
-            return (value.kind, tuple(value.arguments.items()))
+            return (value.kind, tuple(value.arguments.items()), value.values)
         case Layer():
             return (id(value.type.definition), tuple((k, freeze(v)) for k, v in value.hyper.items()))
         case LayerType() | Function():
