@@ -1,0 +1,196 @@
+"""The linear systems do what their fields say of them: classifiers, regressions, k-means, forests."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dsl.compiler import check, run
+from dsl.diagnostics import SpecError
+from dsl.source import Source
+from dsl.types import DType
+from tests.test_learning import SPECS, saved, trained
+
+LINEAR = SPECS / "linear"
+TARGETS = ("torch", "jax", "onnx")
+DIFFERENTIATING = ("torch", "jax")
+
+
+def zeros(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
+# --- classifiers ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system("linear-classifier")
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("label", [0, 7, 999])
+def test_zero_weights_lose_the_logarithm_of_the_number_of_classes_whatever_the_label(target: str, label: int) -> None:
+    spec = """
+    from linear.linear_classifier import LinearClassifier
+    model Loss()(image: float[B, 3, 2, 2], label: int[B]) {
+      logits, _ = LinearClassifier(classes=1000, size=2)(image)
+      return cross_entropy(logits, label)
+    }
+    """
+    weights = {f"linear_classifier.scores.{name}": v for name, v in zeros(weight=(1000, 12), bias=(1000,)).items()}
+    inputs = {"image": np.random.default_rng(0).random((5, 3, 2, 2), np.float32), "label": np.full(5, label)}
+    loss = run(Source("test.dl", spec), inputs, target=target, weights=weights).outputs["y"]
+    assert float(loss) == pytest.approx(math.log(1000), rel=1e-6)
+
+
+@pytest.mark.system("logistic-regression")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+def test_a_score_of_zero_loses_the_logarithm_of_2_and_the_gradient_is_half_the_input(target: str) -> None:
+    spec = """
+    from linear.logistic_regression import LogisticRegression
+    model Slope()(x: float[B, 2], y: float[B]) -> (loss: float[], slope: float[2]) {
+      layer net = LogisticRegression(features=2)
+      _, loss = net(x, y)
+      return loss, grad(loss, net.weight)
+    }
+    """
+    weights = {"net.weight": np.array([0.5, -0.25])}
+    inputs = {"x": np.array([[1.0, 2.0]]), "y": np.array([1.0])}
+    found = run(Source("test.dl", spec), inputs, target=target, weights=weights, float_type=DType.F64).outputs
+    assert float(found["loss"]) == math.log(2)
+    assert found["slope"].tolist() == [-0.5, -1.0]
+
+
+@pytest.mark.system("logistic-regression")
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_loss_of_a_score_of_a_thousand_is_finite(target: str) -> None:
+    inputs = {"x": np.array([[1000.0, 0.0], [-1000.0, 0.0]], np.float32), "y": np.array([0.0, 0.0], np.float32)}
+    weights = {"weight": np.array([1.0, 0.0], np.float32)}
+    found = run(LINEAR / "logistic_regression.dl", inputs, target=target, weights=weights).outputs
+    assert float(found["loss"]) == 500.0
+    assert found["probability"].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.system("linear-svm")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+def test_the_hinge_pulls_at_the_true_class_and_at_the_one_that_is_too_near(target: str) -> None:
+    spec = """
+    model Slope()(scores: float[B, 3], target: int[B]) -> (loss: float[], slope: float[B, 3]) {
+      loss = hinge(scores, target)
+      return loss, grad(loss, scores)
+    }
+    """
+    inputs = {"scores": np.array([[3.2, 5.1, -1.7]]), "target": np.array([0])}
+    found = run(Source("test.dl", spec), inputs, target=target, float_type=DType.F64).outputs
+    assert float(found["loss"]) == pytest.approx(2.9, abs=1e-12)
+    assert found["slope"].tolist() == [[-1.0, 1.0, 0.0]]
+
+
+@pytest.mark.system("linear-svm")
+def test_a_support_vector_machine_separates_what_a_line_separates(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((200, 2)).astype(np.float32)
+    side = x @ np.array([1.0, 2.0], np.float32) - 0.3
+    apart = np.abs(side) > 0.4
+    data = saved(tmp_path, "apart", {"x": x[apart], "target": (side[apart] > 0).astype(np.int64)})
+    curve = trained("linear/svm.dl:Fit", data, tmp_path / "run", "--batch", int(apart.sum()))
+    assert curve[0]["errors"] > 0
+    assert curve[-1]["errors"] == 0
+
+
+@pytest.mark.system("threshold-classifier")
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_threshold_is_1_exactly_above_its_plane(target: str) -> None:
+    """Weights and inputs that are sums of powers of two: the scores are exact, those on the plane too."""
+    random = np.random.default_rng(0)
+    x = random.integers(-4, 5, (200, 2)) / np.float32(4)
+    weights = {"plane.weight": np.array([[0.5, -1.0]], np.float32), "plane.bias": np.array([0.25], np.float32)}
+    score = x @ weights["plane.weight"][0] + weights["plane.bias"]
+    assert (score == 0).any()
+    found = run(LINEAR / "threshold.dl", {"x": x.astype(np.float32)}, target=target, weights=weights).outputs
+    assert np.array_equal(found["class"], (score > 0).astype(np.float32))
+
+
+@pytest.mark.system("threshold-classifier")
+def test_nothing_is_learned_through_a_threshold() -> None:
+    spec = """
+    from linear.threshold import Threshold
+    train Fit()(x: float[B, 2], y: float[B]) {
+      layer net = Threshold()
+      minimize loss = mse(net(x), y) using sgd(0.1)
+    }
+    """
+    with pytest.raises(SpecError) as problem:
+        check(Source("test.dl", spec))
+    (found,) = problem.value.diagnostics
+    assert (found.code, found.message) == ("DL0534", "no gradient of `loss` reaches a parameter")
+    assert found.help == "gradients stop at `stop_gradient`, comparisons and integers"
+
+
+# --- regression -------------------------------------------------------------------------------------------------------------------
+
+
+def white_design() -> tuple[np.ndarray, np.ndarray]:
+    """100 rows whose three columns have mean 0 and are orthonormal but for the factor 10, and noisy targets."""
+    random = np.random.default_rng(0)
+    raw = random.standard_normal((100, 3))
+    columns, _ = np.linalg.qr(raw - raw.mean(axis=0))
+    x = 10 * columns
+    return x, x @ [1.0, -2.0, 0.5] + 3.0 + 0.1 * random.standard_normal(100)
+
+
+@pytest.mark.system("linear-regression")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+def test_gradient_descent_finds_the_least_squares(target: str, tmp_path: Path) -> None:
+    x, y = white_design()
+    data = saved(tmp_path, "white", {"x": x, "y": y})
+    trained("linear/linear_regression.dl", data, tmp_path / "run", "--batch", 100, "-b", target, "--dtype", "f64")
+    found = load_file(tmp_path / "run" / "weights.safetensors")
+    best, *_ = np.linalg.lstsq(np.column_stack([x, np.ones(100)]), y, rcond=None)
+    np.testing.assert_allclose([*found["net.line.weight"][0], *found["net.line.bias"]], best, atol=1e-5, rtol=0)
+
+
+@pytest.mark.system("linear-regression")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+def test_the_first_step_goes_against_minus_twice_the_sum_of_residual_times_input(target: str, tmp_path: Path) -> None:
+    x, y = white_design()
+    data = saved(tmp_path, "white", {"x": x, "y": y})
+    start = np.array([[0.3, -0.2, 0.1]])
+    weights = saved(tmp_path, "start", {"net.line.weight": start, "net.line.bias": np.array([0.5])})
+    trained(
+        "linear/linear_regression.dl", data, tmp_path / "run", "--batch", 100, "-b", target, "--dtype", "f64", "--steps", 1,
+        "--weights", weights,
+    )  # fmt: skip
+    after = load_file(tmp_path / "run" / "weights.safetensors")["net.line.weight"]
+    gradient = (start - after) / 1e-3
+    delta = y - x @ start[0] - 0.5
+    np.testing.assert_allclose(gradient[0], -2 * (delta[:, None] * x).sum(axis=0), rtol=1e-10)
+
+
+# --- k-means ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system("k-means")
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_sum_of_squares_within_the_clusters_never_rises(target: str) -> None:
+    random = np.random.default_rng(0)
+    points = random.standard_normal((300, 2)).astype(np.float32)
+    settings = {"clusters": 8, "steps": 30}
+    found = run(LINEAR / "k_means.dl", {"points": points, "start": points[:8]}, settings, target=target).outputs
+    within = found["within"]
+    assert within[-1] < 0.8 * within[0]
+    assert (np.diff(within) <= 1e-5 * within[0]).all()  # 32 bits: the last steps change nothing but the rounding
+
+
+@pytest.mark.system("k-means")
+@pytest.mark.parametrize("target", TARGETS)
+def test_three_blobs_that_lie_apart_are_recovered(target: str) -> None:
+    random = np.random.default_rng(0)
+    blob = np.repeat([0, 1, 2], 40)
+    points = np.array([[0, 0], [10, 0], [0, 10]])[blob] + random.standard_normal((120, 2))
+    inputs = {"points": points.astype(np.float32), "start": points[[0, 40, 80]].astype(np.float32)}
+    found = run(LINEAR / "k_means.dl", inputs, target=target).outputs
+    assert np.array_equal(found["cluster"], blob)
+    means = [points[blob == i].mean(axis=0) for i in range(3)]
+    np.testing.assert_allclose(found["centers"], means, rtol=1e-5, atol=1e-5)
