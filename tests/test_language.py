@@ -337,3 +337,18 @@ def test_the_layer_with_another_function_has_the_same_parameters() -> None:
 def test_what_is_not_there_is_not_replaced(declared: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         program(f"layer net = Inner()\ny = net(x)\nlayer other = {declared}\nreturn y, other(x)", before=RULED)
+
+
+# --- all parameters along one axis --------------------------------------------------------------------------------------------------
+
+
+def test_the_numbers_of_a_set_go_along_one_axis_and_back() -> None:
+    body = "layer net = Linear(2)\ny = net(x)\nv = flatten(net.params)\nlayer twice = net with unflatten(2 * v, net.params)\nreturn y, v, twice(x)"
+    found = run(program(body), x=[[1.0, 2.0, 3.0, 4.0]])
+    assert found["v"].shape == (10,)
+    np.testing.assert_allclose(found["y2"], 2 * found["y"], rtol=1e-6)
+
+
+def test_a_set_is_made_of_as_many_numbers_as_it_has() -> None:
+    with pytest.raises(SpecError, match="these parameters are 10 numbers"):
+        program("layer net = Linear(2)\ny = net(x)\nlayer other = net with unflatten(x[0], net.params)\nreturn y, other(x)")

@@ -30,6 +30,7 @@ from dsl.elaborate.values import (
     RepeatLayer,
     Results,
     Tensor,
+    Unflatten,
     describe,
     freeze,
     is_static,
@@ -56,13 +57,18 @@ class Applier:
         given = self.evaluated(frame, arguments, before)
         if isinstance(function, Gradient):
             return self.context.gradients.grad(frame, given, span)
+        if isinstance(function, Unflatten):
+            return self.context.gradients.unflattened(frame, given, span)
         if any(isinstance(g.value, ParameterSet) for g in given):
             return self._on_sets(frame, function, given, span)
         return self._called(frame, function, given, before, span)
 
     def _on_sets(self, frame: Frame, function: object, given: tuple[Given, ...], span: Span) -> object:
-        """A function of sets of parameters: of each, except `sum`, which is of all numbers together."""
+        """A function of sets of parameters: of each, except `sum` and `flatten`, which are of all numbers together."""
         gradients = self.context.gradients
+        if isinstance(function, Sugar) and function.name == "flatten" and len(given) == 1:
+            assert isinstance(given[0].value, ParameterSet)
+            return gradients.flattened(frame, given[0].value, span)
         if isinstance(function, Overloaded) and function.name == "sum" and len(given) == 1:
             assert isinstance(given[0].value, ParameterSet)
             return gradients.total(frame, given[0].value, span)

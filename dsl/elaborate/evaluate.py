@@ -14,6 +14,7 @@ from dsl.elaborate.target_rules import TARGET_RULES
 from dsl.elaborate.values import (
     GRADIENT,
     TRAINING,
+    UNFLATTEN,
     Function,
     InitializerFunction,
     Instance,
@@ -125,6 +126,8 @@ class Evaluator:
             return TRAINING
         if name == "grad":
             return GRADIENT
+        if name == "unflatten":
+            return UNFLATTEN
         if name in CARDS:
             return Overloaded(name) if name in STATIC_FUNCTIONS else CARDS[name]
         if name in SUGAR:

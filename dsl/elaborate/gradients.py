@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
@@ -20,7 +21,7 @@ from dsl.elaborate.frame import Frame
 from dsl.elaborate.instantiate import may_use
 from dsl.elaborate.values import Function, Instance, Layer, ParameterSet, Tensor, describe, freeze
 from dsl.ir import Graph, Node, Value, owned
-from dsl.ops.card import Card
+from dsl.ops.card import AttributeValue, Card
 from dsl.ops.registry import CARDS
 from dsl.source import Span
 from dsl.types import TensorType
@@ -75,6 +76,33 @@ class Gradients:
         for other in sums[1:]:
             result = operators.primitive(frame, "add", [result, other], span)
         return result
+
+    def flattened(self, frame: Frame, values: ParameterSet, span: Span) -> Tensor:
+        """All numbers of a set along one axis, in its order."""
+        primitive = self.context.applier.primitive
+        rows = [primitive(frame, "reshape", [t], {"shape": (_count(frame, t),)}, span)[0] for t in values.tensors.values()]
+        return rows[0] if len(rows) == 1 else primitive(frame, "concat", list(rows), {"over": 0}, span)[0]
+
+    def unflattened(self, frame: Frame, given: Sequence[Given], span: Span) -> ParameterSet:
+        """`unflatten(v, net.params)`: the numbers along one axis as a set of the form of another."""
+        if len(given) != 2 or not isinstance(given[0].value, Tensor) or not isinstance(given[1].value, ParameterSet):
+            message = "`unflatten` takes a tensor of one axis, and a set of parameters of which the result has the form"
+            raise error("DL0203", message, span, help="`unflatten(v, net.params)`")
+        vector, form = given[0].value, given[1].value.tensors
+        total = sum(_count(frame, t) for t in form.values())
+        if frame.type(vector).shape != (total,):
+            message = f"these parameters are {total} numbers, and this is {frame.type(vector)}"
+            raise error("DL0528", message, given[0].span)
+        primitive = self.context.applier.primitive
+        found: dict[str, Tensor] = {}
+        start = 0
+        for name, t in form.items():
+            stop = start + _count(frame, t)
+            limits: dict[str, AttributeValue] = {"axes": (0,), "starts": (start,), "stops": (stop,), "steps": (1,)}
+            part = primitive(frame, "slice", [vector], limits, span)[0]
+            found[name] = primitive(frame, "reshape", [part], {"shape": frame.type(t).shape}, span)[0]
+            start = stop
+        return ParameterSet(found)
 
     # --- `layer name = net with ...`, `copy of`, `ema of` ---
 
@@ -232,6 +260,11 @@ class Gradients:
             target=block_call(block),
         )
         return [Tensor(Value(node.id, i), t.names) for i, t in enumerate(targets)]
+
+
+def _count(frame: Frame, parameter: Tensor) -> int:
+    """How many numbers a parameter has: its sizes are numbers."""
+    return prod(d for d in frame.type(parameter).shape if isinstance(d, int))
 
 
 def no_gradient(node: Node, asked: Label) -> Diagnostic:

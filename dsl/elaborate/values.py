@@ -132,6 +132,10 @@ class Gradient:
     """The value of the name `grad`."""
 
 
+class Unflatten:
+    """The value of the name `unflatten`."""
+
+
 class Poison:
     """The value of a name whose definition was wrong: reading it adds no further message."""
 
@@ -143,6 +147,7 @@ class Training:
 POISON = Poison()
 TRAINING = Training()
 GRADIENT = Gradient()
+UNFLATTEN = Unflatten()
 
 
 def is_static(value: object) -> bool:
@@ -194,8 +199,8 @@ def describe(value: object) -> str:
             return "a tensor"
         case ParameterSet():
             return f"a set of {len(value.tensors)} parameters"
-        case Gradient():
-            return "the function `grad`"
+        case Gradient() | Unflatten():
+            return f"the function `{'grad' if isinstance(value, Gradient) else 'unflatten'}`"
         case Results():
             parts = value.parts()
             return describe(next(iter(parts.values()))) if len(parts) == 1 else f"{len(parts)} results"
