@@ -343,7 +343,12 @@ def test_what_is_not_there_is_not_replaced(declared: str, message: str) -> None:
 
 
 def test_the_numbers_of_a_set_go_along_one_axis_and_back() -> None:
-    body = "layer net = Linear(2)\ny = net(x)\nv = flatten(net.params)\nlayer twice = net with unflatten(2 * v, net.params)\nreturn y, v, twice(x)"
+    body = """
+      layer net = Linear(2)
+      y = net(x)
+      v = flatten(net.params)
+      layer twice = net with unflatten(2 * v, net.params)
+      return y, v, twice(x)"""
     found = run(program(body), x=[[1.0, 2.0, 3.0, 4.0]])
     assert found["v"].shape == (10,)
     np.testing.assert_allclose(found["y2"], 2 * found["y"], rtol=1e-6)
