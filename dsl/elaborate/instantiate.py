@@ -224,7 +224,7 @@ class Instantiator:
     def _instantiated(self, frame: Frame, unit: Unit, callee: Callee, span: Span) -> tuple[Graph, LocalDims]:
         definition, entry = callee.definition, callee.entry
         body = entry.body if entry is not None else definition.body
-        dims = LocalDims(required_multiples(body))
+        dims = LocalDims(required_multiples(body, callee.hyper))
         static = static_frame(unit, self.context)
         for name, value in callee.hyper.items():
             static.bind(name, value)

@@ -6,6 +6,7 @@ and `Call.bindings` says what its names are outside.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import lcm
 
@@ -103,17 +104,19 @@ class Formal:
     span: Span
 
 
-def required_multiples(body: tuple[syntax.Statement, ...]) -> dict[str, int]:
-    """What `require H % 32 == 0` at the head of a body says about its dimensions."""
+def required_multiples(body: tuple[syntax.Statement, ...], hyper: Mapping[str, object]) -> dict[str, int]:
+    """What `require H % 32 == 0` in a body says about its dimensions; the divisor is a number or a hyper-parameter."""
     found: dict[str, int] = {}
     for statement in body:
         if isinstance(statement, syntax.Require):
             for part in _conjuncts(statement.condition):
                 match part:
                     case syntax.Comparison(
-                        (syntax.Binary("%", syntax.Name(name), syntax.Literal(int(divisor))), syntax.Literal(0)), ("==",)
-                    ) if divisor > 0:
-                        found[name] = lcm(found.get(name, 1), divisor)
+                        (syntax.Binary("%", syntax.Name(name), syntax.Literal() | syntax.Name() as by), syntax.Literal(0)), ("==",)
+                    ):
+                        divisor = by.value if isinstance(by, syntax.Literal) else hyper.get(by.id)
+                        if isinstance(divisor, int) and divisor > 0:
+                            found[name] = lcm(found.get(name, 1), divisor)
     return found
 
 
