@@ -6,6 +6,7 @@ under a key such as "0:1000" that says which copies it holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -227,7 +228,7 @@ class InitWriter:
 
     def _kernel(self, parameter: Parameter) -> Expression:
         """The weight of a convolution; where each element is drawn alike, only the shape matters."""
-        if parameter.initial.kind in ("orthogonal", "identity"):
+        if parameter.initial.kind in ("orthogonal", "identity", "values"):
             return call(self.copied("hwio"), self._initial(parameter))
         outputs, inputs, *kernel = parameter.type.shape
         return self._initial(replace(parameter, type=parameter.type.with_shape((*kernel, inputs, outputs))))
@@ -237,6 +238,8 @@ class InitWriter:
         given = parameter.initial.arguments
         usual = parameter.type.dtype is DType.F32
         dtype = None if usual else self.dtype(parameter.type.dtype)
+        if parameter.initial.kind == "values":
+            return self._values(parameter)
         numbers = [number(given[name]) for name in _ARGUMENTS[parameter.initial.kind]]
         match parameter.initial.kind:
             case "constant":
@@ -252,6 +255,16 @@ class InitWriter:
         if value in (0, 1):
             return call("jnp.ones" if value else "jnp.zeros", shape, *dtype)
         return call("jnp.full", shape, number(value if kind.is_float else int(value)), *(dtype or ["jnp.float32"]))
+
+    def _values(self, parameter: Parameter) -> Expression:
+        """Numbers that are written out, each of which fills an equal share."""
+        kind, shape, values = parameter.type.dtype, parameter.type.shape, parameter.initial.values
+        written = sequence((number(v if kind.is_float else int(v)) for v in values), "[]")
+        usual = kind is DType.F32 and not self.x64
+        made = call("jnp.array", written, *([] if usual else [self.dtype(kind)]))
+        repeat = math.prod(int(d) for d in shape if isinstance(d, int)) // len(values)
+        made = made if repeat == 1 else call("jnp.repeat", made, str(repeat))
+        return made if len(shape) == 1 else call("jnp.reshape", made, sequence(map(str, shape)))
 
 
 _ARGUMENTS = {

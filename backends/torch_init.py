@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backends.torch_tensors import DTYPES
 from dsl.ir import Graph, Parameter
+from dsl.types import DType
 
 Named = tuple[tuple[str, float | str], ...]
 
@@ -37,6 +39,8 @@ def init_call(parameter: Parameter, scheme: str = "") -> InitCall:
     match parameter.initial.kind:
         case "constant":
             return _constant(numbers["value"])
+        case "values":
+            return _values(parameter, math.prod(shape), len(shape))
         case "uniform":
             return _uniform(numbers["low"], numbers["high"], shape, scheme)
         case "normal":
@@ -59,6 +63,14 @@ def _constant(value: float) -> InitCall:
     if value in (0, 1):
         return InitCall("zeros_" if value == 0 else "ones_")
     return InitCall("constant_", (("", value),))
+
+
+def _values(parameter: Parameter, size: int, rank: int) -> InitCall:
+    """Numbers that are written out, each of which fills an equal share."""
+    values, dtype = parameter.initial.values, parameter.type.dtype
+    numbers = tuple(("", v if dtype.is_float else int(v)) for v in values)
+    kind = () if dtype is DType.F32 else (("dtype", DTYPES[dtype]),)
+    return InitCall("values", (*numbers, ("repeat", size // len(values)), ("rank", rank), *kind))
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int] | None:

@@ -231,6 +231,8 @@ class _ClassWriter:
         made = call(filled, *shape, dtype=dtype)
         if owned.start.function == "constant_":
             made = call("torch.full", sequence(sizes), self._number(_plain(owned.start)), dtype=dtype)
+        if owned.start.function == "values":
+            made = self._values(owned.start, f".reshape({', '.join(s.text for s in sizes)})")
         if not owned.trained:
             if is_plain(owned.name):
                 return [Line(2, "", call("self.register_buffer", quoted(owned.name), made))]
@@ -238,7 +240,7 @@ class _ClassWriter:
         return [Line(2, f"{owned_text(owned.name, True)} = ", call("nn.Parameter", made))]
 
     def _start_owned(self, owned: Owned) -> list[Line]:
-        if owned.start.function in ("zeros_", "ones_", "constant_"):
+        if owned.start.function in ("zeros_", "ones_", "constant_", "values"):
             return []
         return self._start(2, Expression(owned_text(owned.name, owned.trained)), owned.start)
 
@@ -276,9 +278,20 @@ class _ClassWriter:
         if start.function == "identity":
             scaled = call(f"{target}.data.mul_", self._number(_plain(start)))
             return [Line(indent, "", call("nn.init.eye_", target)), Line(indent, "", scaled)]
+        if start.function == "values":
+            return [Line(indent, "", call(f"{target}.data.copy_", self._values(start, f".view_as({target})")))]
         positional = [self._argument(v) for k, v in start.arguments if not k]
         named = {k: self._argument(v) for k, v in start.arguments if k}
         return [Line(indent, "", call(f"nn.init.{start.function}", target, *positional, **named))]
+
+    def _values(self, start: InitCall, shaped: str) -> Expression:
+        """Numbers that are written out: `torch.tensor((0.0, 1.0)).repeat_interleave(8)`; `shaped` gives more axes than one."""
+        named = {k: v for k, v in start.arguments if k}
+        made = call("torch.tensor", sequence(self._argument(v) for k, v in start.arguments if not k), dtype=named.get("dtype"))
+        repeat, rank = (self._argument(named[k]).text for k in ("repeat", "rank"))
+        suffix = "" if repeat == "1" else f".repeat_interleave({repeat})"
+        suffix += "" if rank == "1" else shaped
+        return Expression(f"{made.text}{suffix}") if suffix else made
 
     def _argument(self, value: float | str) -> Expression:
         if isinstance(value, str):

@@ -337,8 +337,8 @@ CODES: dict[str, Code] = {
     ),
     "DL0421": Code(
         "an initial value that is none",
-        "A parameter begins with an initialiser of the library (`normal(std=0.02)`, `kaiming_uniform`), `zeros`, `ones` "
-        "or a number.",
+        "A parameter begins with an initialiser of the library (`normal(std=0.02)`, `kaiming_uniform`), `zeros`, `ones`, "
+        "a number, or a list of numbers in the shape of the parameter.",
     ),
     "DL0422": Code(
         "a constant that is a tensor",
@@ -651,6 +651,12 @@ CODES: dict[str, Code] = {
     "DL0809": Code(
         "weights larger than the memory",
         "The parameters of the model would not fit in the memory of this machine, so nothing was begun.",
+    ),
+    "DL0810": Code(
+        "weights of another training set",
+        "A buffer that begins as a list of numbers and that nothing updates is a constant of the spec: the mean and deviation "
+        "of the data, as in `InputNorm`. The file was trained with other numbers than the spec has, and what the network "
+        "learned is for inputs that are normalised by those.",
     ),
     "DL0811": Code(
         "no sizes to verify at",

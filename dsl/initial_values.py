@@ -35,6 +35,9 @@ def initial_value(name: str, parameter: Parameter, seed: int) -> np.ndarray:
     initial = parameter.initial
     if initial.kind == "constant":
         return in_dtype(np.full(shape, initial.arguments["value"]), parameter.type.dtype)
+    if initial.kind == "values":
+        repeated = np.repeat(initial.values, math.prod(shape) // len(initial.values))
+        return in_dtype(repeated.reshape(shape), parameter.type.dtype)
     _check_arguments(name, parameter, shape)
     return in_dtype(KINDS[initial.kind](generator(name, seed), shape, initial.arguments), parameter.type.dtype)
 

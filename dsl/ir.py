@@ -97,10 +97,11 @@ StaticValue: TypeAlias = "None | bool | int | float | str | Dim | tuple[StaticVa
 @dataclass(frozen=True, slots=True)
 class Initializer:
     """How a parameter begins: one of weights.py's kinds (`constant`, `normal`, `truncated_normal`, `uniform`, `orthogonal`, `identity`)
-    and its numbers."""
+    and its numbers; or the numbers themselves (`values`), of which each fills an equal share in row-major order."""
 
     kind: str
-    arguments: Mapping[str, float]
+    arguments: Mapping[str, float] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,8 @@ def _declaration(parameter: Parameter) -> str:
 
 
 def _initializer(initial: Initializer) -> str:
+    if initial.kind == "values":
+        return f"[{', '.join(f'{v:g}' for v in initial.values)}]"
     return f"{initial.kind}({', '.join(f'{k}={v:g}' for k, v in initial.arguments.items())})"
 
 

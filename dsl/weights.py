@@ -11,7 +11,7 @@ import mmap
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -22,8 +22,8 @@ from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.files import cannot_write, refuse_special, replacing
-from dsl.initial_values import initial_weights
-from dsl.ir import Parameter, Program
+from dsl.initial_values import initial_value, initial_weights
+from dsl.ir import Graph, Parameter, Program
 from dsl.ops.numpy_types import array_dtype
 from dsl.types import DType
 
@@ -40,6 +40,8 @@ _STORED = {
     "F16": DType.F16, "BF16": DType.BF16, "F32": DType.F32, "F64": DType.F64, "I8": DType.I8, "U8": DType.U8, "I32": DType.I32,
     "I64": DType.I64, "BOOL": DType.BOOL,
 }  # fmt: skip
+
+_ANOTHER_SPEC = "these weights were trained with other statistics of the data: give the spec those of the file, or train anew"
 
 _CONVERT = 'convert it where it comes from: `safetensors.torch.save_file(model.state_dict(), "weights.safetensors")`'
 
@@ -111,6 +113,10 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
     if problems:
         raise SpecError(problems)
     weights = {name: np.asarray(stored[name].read()) for name in parameters}
+    other = list(_other_constants(program, weights))
+    if other:
+        what = "a constant" if len(other) == 1 else f"{len(other)} constants"
+        raise SpecError(_listed("DL0810", f"`{path}` has other values than the spec for {what}", other, _ANOTHER_SPEC))
     if not allow_nan:
         with_nan = [n for n, a in weights.items() if a.dtype.kind == "f" and np.isnan(a).any()]
         if with_nan:
@@ -217,6 +223,35 @@ def _array(path: str | Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
 
     dtype = array_dtype(np.empty(0, element))
     return Stored(str(dtype or element), tuple(shape), read)
+
+
+def _other_constants(program: Program, weights: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """What the weights have instead of the buffers that the spec writes out and nothing updates, such as the mean of a training set."""
+    updated = {name for graph in program.entries.values() for name in _updated(graph)}
+    for name, parameter in program.parameters().items():
+        if parameter.trained or parameter.initial.kind != "values" or name in updated:
+            continue
+        wanted = initial_value(name, parameter, 0)
+        if not np.allclose(weights[name], wanted, rtol=1e-5, atol=1e-8):
+            yield f"`{name}` is {_numbers(weights[name])} in the file and {_numbers(wanted)} in the spec"
+
+
+def _updated(graph: Graph, prefix: str = "") -> Iterator[str]:
+    """The full names of the buffers that a graph and the layers in it update."""
+    yield from (prefix + path for path in graph.updates)
+    for node in graph.layers():
+        call = node.target
+        assert call is not None
+        copies = [""] if call.count is None else [f"{i}." for i in range(call.start, call.start + call.count)]
+        for copy in copies:
+            yield from _updated(call.graph, f"{prefix}{call.child}.{copy}")
+
+
+def _numbers(values: np.ndarray) -> str:
+    """The first numbers, in the order of their place."""
+    flat = values.ravel()
+    shown = ", ".join(f"{v:.6g}" for v in flat[:6].tolist())
+    return f"[{shown}{', ...' if flat.size > 6 else ''}]"
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ TARGETS = ("torch", "jax", "onnx")
 NAMED = re.compile(r"Systems?: ([a-z0-9, -]+?)[.(]|Systems?: ([a-z0-9, -]+)$", re.MULTILINE)
 """How a spec, or the comment of a definition of the library, says which systems it is: `System: lenet-5.`"""
 
+WRAPPED = re.compile(r"(Systems?:[a-z0-9, -]*)\n# ")
+"""Such names where the comment breaks its line."""
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -61,7 +64,7 @@ def systems() -> dict[str, System]:
 
 def named_systems(text: str) -> list[str]:
     """The ids that the comments of a spec name."""
-    found = [a or b for a, b in NAMED.findall(text)]
+    found = [a or b for a, b in NAMED.findall(WRAPPED.sub(r"\1 ", text))]
     return [name.strip() for names in found for name in names.split(",") if name.strip()]
 
 
