@@ -140,6 +140,7 @@ class Executor:
             known is not None
             and known.watched
             and not known.read
+            and not name.startswith("_")
             and not frame.unit.library
             and not frame.loops
             and not frame.branches

@@ -412,8 +412,8 @@ class Instantiator:
             elif binding.watched and not binding.read and not name.startswith("_"):
                 self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
         for declared in entry.inputs if entry is not None else ():
-            read = frame.names.get(declared.name)
-            if read is not None and not read.read and declared.name in frame.graph.inputs:
+            bound, given = frame.names.get(declared.name), frame.graph.inputs.get(declared.name)
+            if bound is not None and not bound.read and isinstance(bound.value, Tensor) and bound.value.value == given:
                 self.context.warn("DL1004", f"the input `{declared.name}` is never used", declared.span)
 
     def call_node(
