@@ -300,6 +300,40 @@ def identity(shape, gain=1.0, dtype=jnp.float32):
     return jnp.zeros(shape, dtype).at[(..., *centre)].set(square)
 
 
+def eigh(x):
+    """Eigenvalues, ascending, and eigenvectors with their signs fixed."""
+    values, vectors = jnp.linalg.eigh(x)
+    return values, vectors * column_signs(vectors)
+
+
+def svd(x):
+    """The reduced decomposition, with the signs of the columns of u fixed."""
+    u, s, vt = jnp.linalg.svd(x, full_matrices=False)
+    signs = column_signs(u)
+    return u * signs, s, vt * signs.mT
+
+
+def column_signs(vectors):
+    """Of each column the sign of the first of its largest components."""
+    size = jnp.abs(vectors)
+    largest = size >= 0.99 * jnp.max(size, axis=-2, keepdims=True)
+    first = jnp.argmax(largest, axis=-2, keepdims=True)
+    return jnp.sign(jnp.take_along_axis(vectors, first, axis=-2))
+
+
+def qr(x):
+    """The reduced decomposition; no element of the diagonal of r is negative."""
+    q, r = jnp.linalg.qr(x)
+    signs = jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1, 1).astype(x.dtype)
+    return q * signs[..., None, :], r * signs[..., :, None]
+
+
+def rfft(x, axis):
+    """The real and the imaginary part of the spectrum of a real signal."""
+    spectrum = jnp.fft.rfft(x, axis=axis)
+    return spectrum.real, spectrum.imag
+
+
 def named(tree):
     """The leaves of a nested tree by the names of the spec, as NumPy arrays.
 

@@ -9,6 +9,7 @@ import math
 from typing import cast
 
 from backends.jax_arrays import ARRAY_ROWS
+from backends.jax_matrix import MATRIX_ROWS
 from backends.jax_spelling import Operands, array, arrays, as_type, axis_text, one_axis, promoted, shape_text, target, true, types
 from backends.jax_windows import WINDOW_ROWS
 from backends.python import Body, Emit, Rows
@@ -188,7 +189,7 @@ def _size(body: Body, node: Node, xs: Operands) -> Expression:
 
 
 ROWS: Rows = {
-    **WINDOW_ROWS, **ARRAY_ROWS,
+    **WINDOW_ROWS, **ARRAY_ROWS, **MATRIX_ROWS,
     "add": _operator("+"), "sub": _operator("-"), "mul": _operator("*"), "div": _divide, "pow": _power,
     "maximum": _function("jnp.maximum"), "minimum": _function("jnp.minimum"),
     "floor_divide": _operator("//"), "remainder": _operator("%"),

@@ -14,6 +14,7 @@ import numpy as np
 from backends.base import Unsupported
 from backends.onnx_builder import Body
 from backends.onnx_creation import CREATION_ROWS
+from backends.onnx_matrix import MATRIX_ROWS
 from backends.onnx_shapes import SHAPE_ROWS
 from backends.onnx_site import Row, Site
 from backends.onnx_types import KERNELS
@@ -346,6 +347,7 @@ ROWS: dict[str, Row | Unsupported] = {
     "stop_gradient": _same,
     "if_training": _training_only,
     "size": _size,
+    **MATRIX_ROWS,
     **CREATION_ROWS,
     **SHAPE_ROWS,
     **WINDOW_ROWS,

@@ -60,14 +60,14 @@ _KERNELS = {
     "GlobalAveragePool": "", "Resize": "", "BatchNormalization": "f64", "LayerNormalization": "f64", "InstanceNormalization": "",
     "RMSNormalization": "f64", "Attention": "", "Expand": _ALL + " bool", "Tile": _ALL + " bool", "Pad": _ALL + " bool",
     "TopK": _ALL, "Trilu": _WIDE + " bool", "Range": _WIDE, "RandomNormalLike": "f64", "RandomUniformLike": "f64",
-    "ScatterElements": _ALL, "RNN": "", "LSTM": "", "GRU": "",
+    "ScatterElements": _ALL, "RNN": "", "LSTM": "", "GRU": "", "Det": "", "DFT": "f64",
 }  # fmt: skip
 
 KERNELS = {op: frozenset({DType.F32, DType.F16, *(DType(name) for name in names.split())}) for op, names in _KERNELS.items()}
 """Element types of the first operand (the second, for Where) that onnxruntime's CPU has kernels for. Operators that only move elements
 are not here: they take all types."""
 
-SINGLE_PRECISION = {"conv": "Conv", "conv_transpose": "ConvTranspose", "avg_pool": "AveragePool", "erf": "Erf"}
+SINGLE_PRECISION = {"conv": "Conv", "conv_transpose": "ConvTranspose", "avg_pool": "AveragePool", "erf": "Erf", "slogdet": "Det"}
 """Primitives that onnxruntime's CPU cannot compute in f64 in any spelling, and the operators that they are."""
 
 _WIDER = {

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from backends.reference_gradient import Compute, Slope, scale_of, slope
+from backends.reference_matrix import ADJOINTS, Adjoint
 from dsl.ir import Node
 from dsl.ops.card import Attributes
 from dsl.ops.registry import CARDS
@@ -263,6 +264,16 @@ def _matmul(at: Application, cotangents: Cotangents) -> Found:
     return unbroadcast(by_a, rows.shape).reshape(a.shape), unbroadcast(by_b, columns.shape).reshape(b.shape)
 
 
+def _adjoint(of: Adjoint) -> Rule:
+    """A rule of backends/reference_matrix.py; leading axes that were stretched are summed over."""
+
+    def rule(at: Application, cotangents: Cotangents) -> Found:
+        found = of(at.operands, at.results, at.attributes, cotangents)
+        return [unbroadcast(g, x.shape) for g, x in zip(found, at.operands, strict=True)]
+
+    return rule
+
+
 def _einsum(at: Application, cotangents: Cotangents) -> Found:
     left, result = str(at.attributes["pattern"]).replace(" ", "").split("->")
     terms = left.split(",")
@@ -352,6 +363,7 @@ RULES: dict[str, Rule] = {
     "topk": _ordered,
     "matmul": _matmul,
     "einsum": _einsum,
+    **{name: _adjoint(of) for name, of in ADJOINTS.items()},
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,

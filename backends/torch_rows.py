@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backends.python import Body, Emit, Rows
+from backends.torch_matrix import MATRIX_ROWS
 from backends.torch_places import PLACE_ROWS
 from backends.torch_shapes import SHAPE_ROWS
 from backends.torch_tensors import (
@@ -299,6 +300,7 @@ ROWS: Rows = {
     **WINDOW_ROWS,
     **SHAPE_ROWS,
     **PLACE_ROWS,
+    **MATRIX_ROWS,
     "const": _scalar_constant,
     "stop_gradient": _stop_gradient,
     "if_training": _chosen,

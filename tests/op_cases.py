@@ -52,6 +52,8 @@ TIED = np.array([[3.0, 1.0, 3.0, 2.0, 1.0], [0.0, 0.0, -1.0, 5.0, 5.0]], dtype=n
 HALVES = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 2.6], dtype=np.float32)
 SPECIAL = np.array([1.0, -2.0, 0.0, np.nan, np.inf, -np.inf], dtype=np.float32)
 I8, U8 = np.array([100, -7], dtype=np.int8), np.array([200, 9], dtype=np.uint8)
+SQUARE = np.random.default_rng(1).standard_normal((2, 3, 3)).astype(np.float32)
+DEFINITE = np.diag(np.arange(1, 5)).astype(np.float32) + 0.5
 
 Case = tuple[str, tuple[np.ndarray, ...], Mapping[str, object]]
 CASES: list[Case] = [
@@ -95,6 +97,21 @@ CASES: list[Case] = [
     ("matmul", (floats(2, 1, 3, 4), floats(5, 4, 2)), {}),
     ("einsum", (floats(2, 3, 4), floats(2, 5, 4)), {"pattern": "b i d, b j d -> b i j"}),
     ("einsum", (floats(2, 3, 3),), {"pattern": "...ii->...i"}),
+    *((op, (x,), {}) for op in ("cholesky", "eigh") for x in (SQUARE @ SQUARE.mT + np.eye(3, dtype=np.float32), DEFINITE)),
+    ("cholesky", (DEFINITE + np.triu(np.ones((4, 4), np.float32), 1),), {}),
+    ("eigh", (SQUARE,), {}),
+    *(
+        ("triangular_solve", (a, b), {"lower": lower, "transposed": transposed})
+        for a, b in ((SQUARE + 3 * np.eye(3, dtype=np.float32), floats(2, 3, 4)), (DEFINITE, floats(2, 4, 1)))
+        for lower in (False, True) for transposed in (False, True)
+    ),
+    ("triangular_solve", (floats(3, 3, 3) + 3 * np.eye(3, dtype=np.float32), floats(3, 3)), {}),
+    *((op, (x,), {}) for op in ("svd", "qr") for x in (SQUARE, floats(2, 5, 3), floats(4, 2), DEFINITE)),
+    ("svd", (floats(2, 3, 5),), {}),
+    *((op, (x,), {}) for op in ("inverse", "slogdet") for x in (SQUARE, DEFINITE)),
+    *(("rfft", (floats(*shape),), {"over": over}) for shape, over in (((8,), 0), ((5,), 0), ((3, 6), 1), ((4, 7, 2), 1), ((4, 3), 0))),
+    *(("irfft", (floats(3, n // 2 + 1, 2), floats(3, n // 2 + 1, 2)), {"n": n, "over": 1}) for n in (1, 2, 7, 8)),
+    ("irfft", (floats(4), floats(4)), {"n": 7}),
     ("conv", (floats(2, 4, 9), floats(6, 2, 3)), {"groups": 2, "padding": 1}),
     ("conv", (IMAGE, floats(5, 4, 3, 2)), {"stride": (2, 1), "padding": ((1, 2), (0, 1)), "dilation": (1, 2)}),
     ("conv", (IMAGE, floats(5, 4, 3, 3)), {"padding": "same"}),

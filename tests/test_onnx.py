@@ -37,6 +37,7 @@ Arrays = Mapping[str, np.ndarray]
 NAN, INF = float("nan"), float("inf")
 F16, F32, F64 = np.float16, np.float32, np.float64
 FLOATS = (F32, F64, F16)
+REFUSED = {name for name, row in ROWS.items() if isinstance(row, Unsupported)}
 INTEGERS = (np.int8, np.uint8, np.int32, np.int64)
 
 
@@ -182,7 +183,12 @@ def test_the_table_of_kernels_is_that_of_onnxruntime() -> None:
 
 @pytest.mark.parametrize(
     ("name", "example"),
-    [(card.name, e) for card in CARDS.values() for e in card.examples if card.name not in ("const", "dropout", "if_training")],
+    [
+        (card.name, e)
+        for card in CARDS.values()
+        for e in card.examples
+        if card.name not in (*REFUSED, "const", "dropout", "if_training")
+    ],
     ids=lambda x: x.expression if isinstance(x, Example) else None,
 )
 def test_examples_of_the_cards(name: str, example: Example) -> None:
@@ -339,6 +345,32 @@ def test_shape_operations(dtype: type, symbolic: bool) -> None:
         same("scatter_add", x, index, np.ones_like(x), over=1)
         same("sort", x, over=1)
         same("argsort", x, over=2, descending=True)
+
+
+@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_matrices_and_signals(dtype: type, symbolic: bool) -> None:
+    square = normal(2, 4, 4, dtype=dtype) + 3 * np.eye(4, dtype=dtype)
+    for below in (False, True):
+        for transposed in (False, True):
+            given = {"lower": below, "transposed": transposed, "symbolic": symbolic}
+            check("triangular_solve", square, normal(4, 3, dtype=dtype), **given)
+            check("triangular_solve", square[0], normal(2, 4, 4, dtype=dtype), **given)
+    if dtype is F32:
+        check("slogdet", square, symbolic=symbolic)
+    for n, x in ((4, square), (5, normal(5, dtype=dtype)), (5, normal(3, 5, 2, dtype=dtype))):
+        over = 1 if x.ndim == 3 else 0
+        check("rfft", x, over=over, symbolic=symbolic)
+        half = np.take(x, range(n // 2 + 1), over)
+        check("irfft", half, half * half, n=n, over=over)
+
+
+def test_no_operator_factors_a_matrix() -> None:
+    assert {"cholesky", "eigh", "svd", "qr", "inverse"} == REFUSED
+    program = model_of("model M()(x: float[3, 3]) { return cholesky(x) }")
+    with pytest.raises(SpecError, match=r"the backend `onnx` cannot express `cholesky`: ONNX has no operator") as caught:
+        lower(program, BACKEND, EmitOptions(), weights={})
+    assert caught.value.diagnostics[0].help is not None and "`torch`" in caught.value.diagnostics[0].help
 
 
 def test_shapes_that_are_written_out() -> None:

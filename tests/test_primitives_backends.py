@@ -9,6 +9,7 @@ import pytest
 
 from backends.base import EmitOptions
 from dsl.ops.registry import CARDS
+from dsl.types import DType
 from tests.test_library_backends import Group, disagreements
 
 GROUPS: dict[str, Group] = {
@@ -122,6 +123,15 @@ GROUPS: dict[str, Group] = {
         'einsum(w @ w.T, pattern="ii->")',
         'einsum(h, h, pattern="b h t c, b h s c -> b t s h")', 'einsum(a, w, pattern="x y c, c z -> z y x")',
     ]),
+    "matrices and signals": ("a: float[B, T, T], b: float[B, T, S], w: float[3, 3], v: float[B, N, 2]", [
+        *(f"triangular_solve(a + 4 * eye(T), b{how})"
+          for how in ("", ", lower=false", ", transposed=true", ", lower=false, transposed=true")),
+        "triangular_solve(w + 2 * eye(3), w)", "triangular_solve(a + 4 * eye(T), ones(T, T))", "triangular_solve(eye(T), b)",
+        "slogdet(a + 4 * eye(T))[1]", "slogdet(w)[0]", "slogdet(w)[1]",
+        "rfft(a)[0]", "rfft(concat(b, 2 * b, over=1), over=1)[1]", "rfft(w[0])[0]", "rfft(v, over=1)[0]", "rfft(v, over=0)[0]",
+        "irfft(2 * rfft(b, over=1)[0], rfft(b, over=1)[1] - 1, T, over=1)", "irfft(w[0], w[1], 4)", "irfft(w[0], w[1], n=5)",
+        "irfft(rfft(v, over=1)[0], rfft(v, over=1)[1], N, over=1)",
+    ]),
     "sizes": ("x: float[B, T, 4]", [
         "arange(T)", "arange(1, T + 1)", "arange(T, 0, -1)", "arange(0, 2 * T, 2)", "cast(arange(T), float) / T", "x * T",
         "x / (T + B)", "x + B * T",
@@ -161,6 +171,14 @@ GROUPS: dict[str, Group] = {
     ]),
 }  # fmt: skip
 
+DECOMPOSITIONS: Group = ("a: float[B, T, T], b: float[B, 5, 3], w: float[3, 3], v: float[B, 3, T]", [
+    "cholesky(a @ transpose(a, 1, 2) + eye(T))", "cholesky(eye(3) * 4 + tril(w))[0]", "inverse(a + 4 * eye(T))", "inverse(w)",
+    "eigh(a)[0]", "eigh(a)[1]", "eigh(w @ w.T)[0]", "eigh(w)[1]", "svd(b)[0]", "svd(b)[1]", "svd(b)[2]", "svd(w)[1]", "svd(v)[2]",
+    "svd(v)[0]", "svd(v)[1]",
+    "qr(b)[0]", "qr(b)[1]", "qr(a)[0]", "qr(w)[1]",
+])  # fmt: skip
+"""What ONNX has no operators for."""
+
 OPERATORS = {
     "add", "sub", "mul", "div", "pow", "floor_divide", "remainder", "eq", "ne", "lt", "le", "gt", "ge", "neg", "matmul", "slice",
 }  # fmt: skip
@@ -168,7 +186,7 @@ OPERATORS = {
 
 
 def test_every_primitive_appears() -> None:
-    text = " ".join(expression for _, expressions in GROUPS.values() for expression in expressions)
+    text = " ".join(expression for _, expressions in (*GROUPS.values(), DECOMPOSITIONS) for expression in expressions)
     elsewhere = {"const", "if_training"} | {name for name, card in CARDS.items() if card.random}
     assert not [name for name in CARDS if f"{name}(" not in text and name not in OPERATORS | elsewhere]
 
@@ -176,3 +194,20 @@ def test_every_primitive_appears() -> None:
 @pytest.mark.parametrize("name", sorted(GROUPS))
 def test_primitives_are_the_same_on_every_backend(name: str) -> None:
     assert not disagreements(GROUPS[name], None, EmitOptions())
+
+
+@pytest.mark.parametrize("float_type", [DType.F32, DType.F64])
+def test_decompositions_are_the_same_where_there_are_any(float_type: DType) -> None:
+    assert not disagreements(DECOMPOSITIONS, ["torch", "jax"], EmitOptions(), float_type)
+
+
+def test_gradients_of_decompositions_are_the_same() -> None:
+    square, definite, tall = "(w + eye(3))", "(w @ w.T + eye(3))", "reshape(concat(w, w * w, over=0), [6, 3])"
+    values = [
+        *(f"{x}[{i}]" for x in (f"eigh({definite})", f"qr({square})", f"qr({tall})") for i in (0, 1)),
+        *(f"{x}[{i}]" for x in (f"svd({square})", f"svd({tall})", f"svd({tall}.T)") for i in (0, 1, 2)),
+        f"cholesky({definite})", f"inverse({square})", f"slogdet({square})[1]", f"triangular_solve({square}, w)",
+        f"triangular_solve({square}, w, lower=false, transposed=true)", "rfft(w)[0]", "rfft(w)[1]", "irfft(w, w * w, 4)",
+    ]  # fmt: skip
+    group = ("w: float[3, 3]", [f"grad(sum({value} ** 3), w)" for value in values])
+    assert not disagreements(group, ["torch", "jax"], EmitOptions(), DType.F64)

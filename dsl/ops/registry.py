@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dsl.ops import control, conv, create, elementwise, index, linear, parts, pool, random, reduce, shape
+from dsl.ops import control, conv, create, elementwise, fourier, index, linear, matrix, parts, pool, random, reduce, shape
 from dsl.ops.card import Card
 
 _FAMILIES: tuple[tuple[str, tuple[Card, ...]], ...] = (
     ("elementwise", elementwise.CARDS),
     ("reduce", reduce.CARDS),
     ("linear", linear.CARDS),
+    ("matrix", matrix.CARDS),
+    ("fourier", fourier.CARDS),
     ("conv", (*conv.CARDS, *pool.CARDS)),
     ("shape", (*shape.CARDS, *parts.CARDS)),
     ("index", index.CARDS),
