@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from backends.base import TrainOptions
 from backends.jax_facts import Facts
-from backends.trainings import followers_of, layers_of, rules_of, split_inputs
-from backends.writer import Expression, Line, Namespace, Precedence, call, number, number_text, quoted, sequence
+from backends.trainings import followers_of, layers_of, reporting, rules_of, shared, split_inputs
+from backends.writer import Expression, Line, Namespace, Precedence, call, fits, number, number_text, quoted, sequence
 from dsl.ir import Graph
-from dsl.training import Follower, Objective, Rule, Training
+from dsl.training import Follower, Objective, Rule, Training, Update
 
 LOCALS = (
     "training", "params", "state", "moments", "key", "keys", "step", "found", "trained", "gradients", "updates", "objective",
-    "batch", "part", "total", "value", "due", "optimizer", "mine", "theirs", "more", "scales",
+    "batch", "part", "total", "value", "due", "optimizer", "mine", "theirs", "more", "scales", "_",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class Block:
     def drawing(self) -> list[str]:
         """The entry points that take a key, the draws first."""
         entries = ["draws"] if self.training.draws is not None else []
-        entries += [o.entry for o in self.training.objectives if self.fact(o.entry).key]
+        entries += [turn.entry for turn in self.training.turns if self.fact(turn.entry).key]
         return entries
 
 
@@ -228,10 +228,11 @@ class StepWriter:
 
     def train_step(self) -> list[Line]:
         key = ["key"] if self.drawing else []
+        turns = "every objective in turn, on what the others left" if self.training.objectives else "every update"
         lines = [
             Line(0, "@partial(jax.jit, donate_argnums=0)"),
             Line(0, "def ", call("train_step", "training", *key, *self.inputs.values()), ":"),
-            Line(1, '"""One step: every objective in turn, on what the others left."""'),
+            Line(1, f'"""One step: {turns}."""'),
             Line(1, 'params, moments = training["params"], dict(training["moments"])'),
         ]
         if self.block.stateful:
@@ -239,8 +240,8 @@ class StepWriter:
         lines += self._keys('random.fold_in(key, training["step"])')
         lines += self._draws(True)
         lines.append(Line(1, "found = {}"))
-        for objective in self.training.objectives:
-            lines += self._turn(objective)
+        for turn in self.training.turns:
+            lines += self._update(turn) if isinstance(turn, Update) else self._turn(turn)
         for follower in followers_of(self.training):
             lines += self._follow(follower)
         fields = ['"params": params', *(['"state": state'] if self.block.stateful else []), '"moments": moments']
@@ -325,6 +326,43 @@ class StepWriter:
             return f"lambda a, b: a + {share} * (b - a)" if tree == "params" else "lambda a, b: jnp.copy(b)"
         return "lambda a, b: jnp.where(due, b, a)" if (follower.every or 1) != 1 else "lambda a, b: jnp.copy(b)"
 
+    # --- updates ---
+
+    def _computed(self, turn: Objective | Update, results: Sequence[str], state: str, *, training: bool) -> Line:
+        """`value, accuracy = loss(params, x)`; where there is state, it is the second of two results."""
+        graph, facts = self.block.graph(turn.entry), self.block.fact(turn.entry)
+        given = ["params", *(["state"] if facts.state else []), *(self.variables[n] for n in graph.inputs)]
+        given += ["training=True"] if training else []
+        given += [f"key={self._key(turn.entry)}"] if facts.key else []
+        several = f"({', '.join(results)})" if facts.state and len(results) > 1 else ", ".join(results)
+        return Line(1, f"{several}{f', {state}' if facts.state else ''} = ", call(self.block.entries[turn.entry], *given))
+
+    def _changed(self, update: Update) -> dict[str, str]:
+        """Variables for the outputs of its entry point, by their names."""
+        scope = Namespace(self.variables.values(), self.scope)
+        return {name: scope.new(name) for name in self.block.graph(update.entry).outputs}
+
+    def _update(self, update: Update) -> list[Line]:
+        results = self._changed(update)
+        copied = shared(self.block.graph(update.entry), update)
+        values = {n: f"jnp.copy({v})" if n in copied else v for n, v in results.items()}
+        owned = self.training.program.parameters()
+        lines = [self._computed(update, list(results.values()), "state", training=True)]
+        for tree, trained in (("params", True), ("state", False)):
+            paths = {path: values[name] for path, name in update.assigned.items() if owned[path].trained is trained}
+            if any("." in path for path in paths):
+                new = f"{{{', '.join(f'{quoted(path)}: {value}' for path, value in paths.items())}}}"
+                lines.append(Line(1, f"{tree} = ", call(self.block.copied("replaced"), tree, new)))
+            elif paths:
+                lines += _with_items(tree, [f"{quoted(path)}: {value}" for path, value in paths.items()])
+        return [*lines, *(Line(1, f"found[{quoted(name)}] = {results[name]}") for name in self.training.reported(update))]
+
+    def _reported(self, update: Update) -> list[Line]:
+        names = self.training.reported(update)
+        results = self._changed(update)
+        lines = [self._computed(update, [*(results[name] for name in names), "*_"], "_", training=False)]
+        return [*lines, *(Line(1, f"found[{quoted(name)}] = {results[name]}") for name in names)]
+
     # --- evaluation ---
 
     def evaluate(self) -> list[Line]:
@@ -335,19 +373,25 @@ class StepWriter:
             Line(1, '"""The losses and metrics in inference mode."""'),
             Line(1, 'params = training["params"]'),
         ]
-        if self.block.stateful and any(self.block.fact(o.entry).state for o in self.training.objectives):
+        reported = reporting(self.training)
+        if self.block.stateful and any(self.block.fact(turn.entry).state for turn in reported):
             lines.append(Line(1, 'state = training["state"]'))
         if len(self.drawing) > 1:
             lines.append(Line(1, f"keys = random.split(key, {len(self.drawing)})"))
         lines += [*self._draws(False), Line(1, "found = {}")]
-        for objective in self.training.objectives:
-            graph, facts = self.block.graph(objective.entry), self.block.fact(objective.entry)
-            results = self._results(graph)
-            given = ["params", *(["state"] if facts.state else []), *(self.variables[n] for n in graph.inputs)]
-            given += [f"key={self._key(objective.entry)}"] if facts.key else []
-            several = f"({', '.join(results)})" if facts.state and len(results) > 1 else ", ".join(results)
-            lines.append(
-                Line(1, f"{several}{', _' if facts.state else ''} = ", call(self.block.entries[objective.entry], *given))
-            )
-            lines += [Line(1, f"found[{quoted(k)}] = {v}") for k, v in self._pairs(objective, results)]
+        for turn in reported:
+            if isinstance(turn, Update):
+                lines += self._reported(turn)
+                continue
+            results = self._results(self.block.graph(turn.entry))
+            lines.append(self._computed(turn, results, "_", training=False))
+            lines += [Line(1, f"found[{quoted(k)}] = {v}") for k, v in self._pairs(turn, results)]
         return [*lines, Line(1, "return found")]
+
+
+def _with_items(tree: str, items: Sequence[str]) -> list[Line]:
+    """`state = {**state, "mean": mean}`, an item a line where that is long."""
+    alone = Line(1, f"{tree} = {{**{tree}, {', '.join(items)}}}")
+    if fits(alone):
+        return [alone]
+    return [Line(1, f"{tree} = {{"), *(Line(2, f"{item},") for item in (f"**{tree}", *items)), Line(1, "}")]

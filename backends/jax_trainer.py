@@ -13,6 +13,7 @@ import numpy as np
 from backends.base import Arrays, Number
 from backends.jax_session import array, device_called, given
 from dsl.training import Training
+from dsl.types import DType
 
 Tree = dict[str, object]
 
@@ -59,7 +60,10 @@ class JaxTraining:
     def weights(self) -> Arrays:
         trees = [self.tree[name] for name in ("params", "state") if name in self.tree]
         named = cast("Mapping[str, jax.Array]", self._function("to_named")(*trees))
-        return {name: array(leaf) for name, leaf in named.items()}
+        owned = self.training.program.parameters()
+        arrays = {name: array(leaf) for name, leaf in named.items()}
+        wide = {name: x.astype(np.int64) for name, x in arrays.items() if owned[name].type.dtype is DType.I64}  # JAX has i32
+        return {**arrays, **wide}
 
     def moments(self) -> Arrays:
         leaves = jax.tree_util.tree_leaves_with_path(self._kept())

@@ -109,6 +109,8 @@ class TrainingWriter(FileWriter):
         return groups, tables
 
     def _optimizers(self) -> list[Line]:
+        if not self.training.objectives:
+            return [Line(0, "OPTIMIZERS = {}")]
         lines = [Line(0, "OPTIMIZERS = {")]
         for objective in self.training.objectives:
             for key, rule in rules_of(objective):

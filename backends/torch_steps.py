@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from backends.base import TrainOptions
 from backends.python_scalars import constant_of
 from backends.torch_names import is_plain
-from backends.trainings import followers_of, rules_of, split_inputs, waits
+from backends.trainings import followers_of, reporting, rules_of, shared, split_inputs, waits
 from backends.writer import Expression, Line, Namespace, Precedence, binary, call, fits, number, quoted
 from dsl.ir import Graph
-from dsl.training import Follower, Objective, Training
+from dsl.training import Follower, Objective, Training, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Block:
 
 LOCALS = (
     "loss", "model", "optimizers", "optimizer", "closure", "step", "found", "parameters", "scales", "part", "parts", "mine", "theirs",
-    "name", "parameter", "buffer",
+    "name", "parameter", "buffer", "_",
 )  # fmt: skip
 
 
@@ -54,12 +54,13 @@ class StepWriter:
         given = [f"model: {self.block.kind}", "optimizers: dict[str, torch.optim.Optimizer]"]
         given += ["scales: dict[str, float]"] if self.waits else []
         given += ["step: int"]
-        about = '"""Step `step`, counted from 0: every objective in turn, on what the others left."""'
+        turns = "every objective in turn, on what the others left" if self.training.objectives else "every update"
+        about = f'"""Step `step`, counted from 0: {turns}."""'
         lines = [*self._head("train_step", given), Line(1, about)]
         lines += self._draws()
         lines.append(Line(1, "found: dict[str, Tensor] = {}"))
-        for objective in self.training.objectives:
-            lines += self._objective(objective)
+        for turn in self.training.turns:
+            lines += self._update(turn) if isinstance(turn, Update) else self._objective(turn)
         for follower in followers_of(self.training):
             lines += self._follow(follower)
         return [*lines, Line(1, "return found")]
@@ -68,10 +69,13 @@ class StepWriter:
         lines = [Line(0, "@torch.no_grad()"), *self._head("evaluate", [f"model: {self.block.kind}"])]
         lines += [Line(1, '"""The losses and metrics in inference mode."""'), Line(1, "model.eval()")]
         lines += [*self._draws(), Line(1, "found: dict[str, Tensor] = {}")]
-        for objective in self.training.objectives:
-            variables = self._results(objective)
-            lines += self._computed(objective, variables, self.variables, 1)
-            lines += [Line(1, f"found[{quoted(name)}] = {v}") for name, v in self._keys(objective, variables)]
+        for turn in reporting(self.training):
+            if isinstance(turn, Update):
+                lines += self._reported(turn)
+                continue
+            variables = self._results(turn)
+            lines += self._computed(turn, variables, self.variables, 1)
+            lines += [Line(1, f"found[{quoted(name)}] = {v}") for name, v in self._keys(turn, variables)]
         return [*lines, Line(1, "model.train()"), Line(1, "return found")]
 
     def _head(self, name: str, first: Sequence[str]) -> list[Line]:
@@ -194,6 +198,39 @@ class StepWriter:
         """The inputs of the objective whose first axis is that of the batch."""
         return split_inputs(self.training, self.block.graph(objective.entry))
 
+    # --- updates ---
+
+    def _changed(self, update: Update) -> dict[str, str]:
+        """Variables for the outputs of its entry point, by their names."""
+        scope = Namespace((*LOCALS, *self.variables.values()), self.block.names)
+        return {name: scope.new(name) for name in self.block.graph(update.entry).outputs}
+
+    def _applied(self, update: Update, variables: Mapping[str, str]) -> Expression:
+        graph = self.block.graph(update.entry)
+        return call(f"model.{self.block.methods[update.entry]}", *(variables[name] for name in graph.inputs))
+
+    def _update(self, update: Update) -> list[Line]:
+        results = self._changed(update)
+        graph = self.block.graph(update.entry)
+        lines = [
+            Line(1, "with torch.no_grad():"),
+            Line(2, f"{', '.join(results.values())} = ", self._applied(update, self.variables)),
+        ]
+        if len(update.assigned) > 1:  # what is changed first may be read by the next
+            lines += [Line(2, f"{results[name]} = {results[name]}.clone()") for name in shared(graph, update)]
+        lines += [Line(2, "", call(f"{tensor_at(path, self._is_trained(path))}.copy_", results[name])) for path, name in update.assigned.items()]
+        return [*lines, *(Line(1, f"found[{quoted(name)}] = {results[name]}") for name in self.training.reported(update))]
+
+    def _reported(self, update: Update) -> list[Line]:
+        results = self._changed(update)
+        names = self.training.reported(update)
+        targets = ", ".join([*(results[name] for name in names), "*_"])
+        lines = [Line(1, f"{targets} = ", self._applied(update, self.variables))]
+        return [*lines, *(Line(1, f"found[{quoted(name)}] = {results[name]}") for name in names)]
+
+    def _is_trained(self, path: str) -> bool:
+        return self.training.program.parameters()[path].trained
+
     # --- followers ---
 
     def _follow(self, follower: Follower) -> list[Line]:
@@ -246,6 +283,13 @@ def _joined(groups: Sequence[str], indent: int) -> list[Line]:
     if fits(together):
         return [together]
     return [Line(indent, "parameters = ["), *(Line(indent + 1, f"*{g},") for g in groups), Line(indent, "]")]
+
+
+def tensor_at(path: str, trained: bool) -> str:
+    """A parameter or buffer of the model, as an expression."""
+    if all(is_plain(part) for part in path.split(".")):
+        return f"model.{path}"
+    return f"model.{'get_parameter' if trained else 'get_buffer'}({quoted(path)})"
 
 
 def member(path: str) -> str:

@@ -112,14 +112,8 @@ class _FileWriter:
             for key, rule in rules_of(objective):
                 entries.append(Line(2, f"{quoted(key)}: ", self._optimizer(rule), ","))
         head = Line(0, "def ", call("make_optimizers", f"model: {kind}"), " -> dict[str, torch.optim.Optimizer]:")
-        return [
-            head,
-            Line(1, '"""What follows the gradient of each objective."""'),
-            *groups,
-            Line(1, "return {"),
-            *entries,
-            Line(1, "}"),
-        ]
+        made = [Line(1, "return {"), *entries, Line(1, "}")] if entries else [Line(1, "return {}")]
+        return [head, Line(1, '"""What follows the gradient of each objective."""'), *groups, *made]
 
     def _groups(self) -> list[Line]:
         """Statements before the optimizers: the parameters by name, where a rule has neither all nor those of whole layers."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsl.dims import symbols_of
-from dsl.ir import Graph, Program
+from dsl.ir import Graph, Node, Program
 from dsl.ops.registry import CARDS
-from dsl.training import Follower, Objective, Rule, Training
+from dsl.training import Follower, Objective, Rule, Training, Update
 
 
 def entries_of(training: Training) -> Program:
@@ -65,3 +65,22 @@ def split_inputs(training: Training, graph: Graph) -> list[str]:
     rows = symbols_of(first.shape[0]) if first.rank else ()
     types = {name: graph.type(value) for name, value in graph.inputs.items()}
     return [name for name, t in types.items() if t.rank and symbols_of(t.shape[0]) == rows]
+
+
+def reporting(training: Training) -> list[Objective | Update]:
+    """The turns that something is reported from: what an evaluation computes."""
+    return [turn for turn in training.turns if training.reported(turn)]
+
+
+def shared(graph: Graph, update: Update) -> list[str]:
+    """The new values of an update that may be no tensors of their own, but those of something else that is kept."""
+    return [name for name in update.assigned.values() if not _is_new(graph.node(graph.outputs[name]))]
+
+
+def _is_new(node: Node) -> bool:
+    """Whether a primitive computes a tensor of its own."""
+    return node.op in CARDS and node.target is None and node.op not in _SHARING
+
+
+_SHARING = frozenset({"cast", "expand", "if_training", "permute", "reshape", "slice", "split", "stop_gradient"})
+"""Primitives that may give the memory of their operand."""

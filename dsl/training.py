@@ -78,6 +78,17 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """Parameters and buffers that are changed together, in every step when `after` objectives had their turn: `assigned` says by the path
+    of each which output of the entry point it becomes. The other outputs are metrics. Nothing is differentiated."""
+
+    entry: str
+    assigned: Mapping[str, str]
+    after: int
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Follower:
     """A layer that begins as a copy of `source` and follows it: set equal after every `every` steps, or, with `decay`, after each step
     `decay * itself + (1 - decay) * source`. Buffers are copied."""
@@ -91,7 +102,7 @@ class Follower:
 @dataclass(frozen=True, slots=True)
 class Training:
     """A `train` block. `inputs` are what a batch has; `metrics` says for each name the entry point that has it as an output; `untrained`
-    are the parameters that no objective changes, followers apart."""
+    are the parameters that no objective changes, followers apart. A training without objectives has updates."""
 
     name: str
     program: Program
@@ -103,3 +114,24 @@ class Training:
     hyper: Mapping[str, StaticValue]
     draws: Graph | None = None
     doc: str = ""
+    updates: tuple[Update, ...] = ()
+
+    @property
+    def turns(self) -> list[Objective | Update]:
+        """Objectives and updates in the order of their turns."""
+        found: list[Objective | Update] = []
+        for i in range(len(self.objectives) + 1):
+            found += [update for update in self.updates if update.after == i]
+            found += self.objectives[i : i + 1]
+        return found
+
+    @property
+    def losses(self) -> Program:
+        """The entry points of the objectives: what is differentiated."""
+        return Program(self.program.name, {o.entry: self.program.entries[o.entry] for o in self.objectives})
+
+    def reported(self, turn: Objective | Update) -> list[str]:
+        """The names of the losses and metrics among the outputs of a turn, in order."""
+        outputs = self.program.entries[turn.entry].outputs
+        changed = set(turn.assigned.values()) if isinstance(turn, Update) else set()
+        return [name for name in outputs if name not in changed]

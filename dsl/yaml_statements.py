@@ -146,7 +146,7 @@ class StatementLoader:
 
     def declaration(self, kind: str, node: YamlNode, span: Span, comments: Comments) -> Statement:
         key, value = self.one_pair(node, kind)
-        name = read.name(key)
+        name = read.path(key) if kind == "update" else read.name(key)
         if kind == "layer":
             return LayerDecl(name, read.layer(value), key.span, span, comments)
         if kind == "update":

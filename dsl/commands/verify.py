@@ -63,12 +63,12 @@ def verify_command(
         wide, _ = compile_training(spec, settings, name=train, float_type=DType.F64)
         shipped, _ = compile_training(spec, settings, name=train, float_type=FLOATS[dtype])
         return gradients_command(
-            wide.program,
-            shipped.program,
+            wide.losses,
+            shipped.losses,
             list(backends) or None,
             seed=seed,
-            sizes=_assignments(sizes, shipped.program, seed) if sizes else 1,
-            weights=weights_of(shipped.program, weights) if weights is not None else None,
+            sizes=_assignments(sizes, shipped.losses, seed) if sizes else 1,
+            weights=weights_of(shipped.losses, weights) if weights is not None else None,
             device=device,
             as_json=as_json,
             loss=True,

@@ -43,6 +43,9 @@ def examine(
     if not training.inputs:
         message = f"`{training.name}` has no inputs, so there is no batch to look at"
         raise SpecError(Diagnostic("DL0839", message, help="inputs stand in the second brackets: `train T()(x: float[B, 4])`"))
+    if not training.objectives:
+        message = f"`{training.name}` minimises nothing, so there is no loss and no gradient to look at"
+        raise SpecError(Diagnostic("DL0839", message, help="the doctor looks at blocks with a `minimize`"))
     sample = take_sample(training, data, sizes or {}, batch, seed)
     subject = Subject(training, sample, seed, steps, engine.installed())
     findings = tuple(finding for name in checks or CHECKS for finding in CHECKS[name](subject))

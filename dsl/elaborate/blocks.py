@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from dsl.build import Builder
 from dsl.dims import Dim, Expr, symbol, symbols_of

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dsl.elaborate.repeats import Repeater
     from dsl.elaborate.roots import Roots
     from dsl.elaborate.tensors import Tensors
+    from dsl.elaborate.updates import Updates
 
 DEEPEST = 60
 """How many modules may be inside one another."""
@@ -73,6 +74,7 @@ class Context:
     loops: Loops = field(init=False)
     gradients: Gradients = field(init=False)
     objectives: Objectives = field(init=False)
+    updates: Updates = field(init=False)
 
     def evaluate(self, frame: Frame, expression: syntax.Expr) -> object:
         return self.evaluator.evaluate(frame, expression)

@@ -188,7 +188,9 @@ class Objectives:
         roots = [m.loss.value for m in parts.minimized] + [t.value for t, _, _ in parts.metrics.values()]
         roots += [u.value.value for u in parts.updates]
         parts.updates += self.context.updates.counted(frame, roots, len(parts.minimized))
-        updates = turns_of(parts.updates, {**dict.fromkeys(m.name for m in parts.minimized), **parts.metrics, "draws": None})
+        updates = turns_of(
+            graph, parts.updates, {**dict.fromkeys(m.name for m in parts.minimized), **parts.metrics, "draws": None}
+        )
         followed = tuple(f"{f.layer}." for f in parts.followers)
         everything = [n for n, p in owned(graph) if p.trained and not n.startswith(followed or ("\0",))]
         everything = list(dict.fromkeys(everything))

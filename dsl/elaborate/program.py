@@ -26,6 +26,7 @@ from dsl.elaborate.operators import Operators
 from dsl.elaborate.repeats import Repeater
 from dsl.elaborate.roots import Roots
 from dsl.elaborate.tensors import Tensors
+from dsl.elaborate.updates import Updates
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
 from dsl.garbage import collector_paused
 from dsl.ir import Graph, Program, Value, count_parameters, count_tensors
@@ -58,6 +59,7 @@ def new_context(float_type: DType = DType.F32) -> Context:
     context.loops = Loops(context)
     context.gradients = Gradients(context)
     context.objectives = Objectives(context)
+    context.updates = Updates(context)
     return context
 
 

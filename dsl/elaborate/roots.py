@@ -42,7 +42,7 @@ class Roots:
                 "DL0207", f"`{definition.name}` has no entry point `{entry}`", definition.name_span, help=f"it has {names}"
             )
         frame = self.context.instantiator.new_frame(definition, found, layer.type.unit, 0)
-        self._bind_inputs(frame, found.inputs, required_multiples(found.body), layer.hyper)
+        self._bind_inputs(frame, found.inputs, required_multiples(found.body, layer.hyper), layer.hyper)
         self.context.open.append((id(definition), definition.name, definition.name_span))
         try:
             self.context.instantiator.run(frame, definition, found)
@@ -57,7 +57,8 @@ class Roots:
         if not definition.inputs:
             help = "its second bracket says what a batch has: `(x: float[B, 4], label: int[B])`"
             raise error("DL0536", f"`{definition.name}` has no inputs", definition.name_span, help=help)
-        self._bind_inputs(frame, definition.inputs, required_multiples(definition.body), hyper)
+        self.context.updates.count_steps(frame)
+        self._bind_inputs(frame, definition.inputs, required_multiples(definition.body, hyper), hyper)
         self.context.execute(frame, definition.body)
         if frame.returned is not None:
             raise error(

@@ -104,8 +104,9 @@ class Rules:
                 binding.read = True
         node = graph.add("input", (), {"name": "step"}, (TensorType(self.context.float_type, ()),), spans=(expression.span,))
         graph.inputs["step"] = Value(node.id)
-        inner.step = tensor(Value(node.id), 0)
-        inner.bind("step", inner.step, expression.span)
+        steps = tensor(Value(node.id), 0)
+        inner.step = lambda: steps
+        inner.bind("step", steps, expression.span)
         plateau = None
         match expression:
             case syntax.Call(syntax.Name(function)) if function == PLATEAU:

@@ -24,6 +24,8 @@ def described(training: Training, data: Dataset, settings: Settings, backend: st
     found |= {f"`{name}`": str(p.type) for name, p in training.program.parameters().items()}
     for objective in training.objectives:
         found[f"the objective `{objective.name}`"] = _objective(objective)
+    for update in training.updates:
+        found[f"the update of {', '.join(f'`{path}`' for path in update.assigned)}"] = f"after {update.after} objectives"
     for follower in training.followers:
         how = f"every {follower.every}" if follower.decay is None else f"decay {follower.decay:g}"
         found[f"`{follower.layer}`, which follows `{follower.source}`,"] = how

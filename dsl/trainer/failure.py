@@ -16,7 +16,7 @@ from dsl.source import NOWHERE, Span
 from dsl.trainer.checkpoint import Checkpoints
 from dsl.trainer.job import Job, batches_from
 from dsl.trainer.settings import Settings
-from dsl.training import Objective
+from dsl.training import Objective, Update
 from dsl.types import DType
 
 _STEEP = frozenset({"sqrt", "norm", "pow"})
@@ -43,18 +43,16 @@ class Culprit:
 def explain(found: NotFinite, job: Job, settings: Settings, checkpoints: Checkpoints, saved: int) -> SpecError:
     """The error for a loss that is not finite: the step, the first operation that gives such a number, its place in the spec."""
     before, batch = _replayed(found.step, job, settings, checkpoints, saved)
-    objective = next(o for o in job.training.objectives if found.name == o.name or found.name in _outputs(job, o))
+    turn = next(turn for turn in job.training.turns if found.name in job.training.reported(turn))
     broken = [name for name, value in before.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
     where = f"`{found.name}` is {_shown(found.value)} in step {found.step + 1}"
     kept = f"the checkpoint of step {saved} is in `{settings.out}`" if saved else "there is no checkpoint yet"
     if broken:
         notes, span = _from_the_update(found, job, settings, checkpoints, saved, broken)
         return _error(where, span, [*notes, kept])
-    culprit = _culprit(job, objective, before, batch)
+    culprit = _culprit(job, turn, before, batch)
     if culprit is None:
-        return _error(
-            where, objective.span, ["the reference computes a finite number there: random draws or rounding differ", kept]
-        )
+        return _error(where, turn.span, ["the reference computes a finite number there: random draws or rounding differ", kept])
     return _error(f"{where}; {culprit.what}", culprit.span, [kept])
 
 
@@ -65,10 +63,6 @@ def _error(message: str, span: Span, notes: list[str]) -> SpecError:
 
 def _shown(value: float) -> str:
     return "NaN" if np.isnan(value) else "infinite"
-
-
-def _outputs(job: Job, objective: Objective) -> list[str]:
-    return list(job.training.program.entries[objective.entry].outputs)
 
 
 def _replayed(step: int, job: Job, settings: Settings, checkpoints: Checkpoints, saved: int) -> tuple[Arrays, Arrays]:
@@ -88,10 +82,13 @@ def _from_the_update(
 ) -> tuple[list[str], Span]:
     """The loss before was finite, its gradient was not: which parameter shows it, and which operation is steep."""
     before, batch = _replayed(found.step - 1, job, settings, checkpoints, saved) if found.step else ({}, {})
-    objective = next((o for o in job.training.objectives if broken[0] in o.parameters), job.training.objectives[0])
-    notes = [f"`{broken[0]}` became so by the update of step {found.step}: its gradient was not finite"]
-    steep = _culprit(job, objective, before, batch, steep=True) if found.step else None
-    return (notes, objective.span) if steep is None else ([*notes, steep.what], steep.span)
+    turn = next((u for u in job.training.updates if broken[0] in u.assigned), None) or next(
+        (o for o in job.training.objectives if broken[0] in o.parameters), job.training.turns[0]
+    )
+    notes = [f"`{broken[0]}` became so by the update of step {found.step}"]
+    notes[0] += ": its gradient was not finite" if isinstance(turn, Objective) else ""
+    steep = _culprit(job, turn, before, batch, steep=isinstance(turn, Objective)) if found.step else None
+    return (notes, turn.span) if steep is None else ([*notes, steep.what], steep.span)
 
 
 class _Rounding(Interpreter):
@@ -115,7 +112,7 @@ class _Rounding(Interpreter):
         return self._straight(results, rounded)
 
 
-def _culprit(job: Job, objective: Objective, weights: Arrays, batch: Arrays, *, steep: bool = False) -> Culprit | None:
+def _culprit(job: Job, turn: Objective | Update, weights: Arrays, batch: Arrays, *, steep: bool = False) -> Culprit | None:
     """The first operation that makes a number that is not finite; with `steep`, the first that is 0 where its slope is infinite."""
     found: list[Culprit] = []
 
@@ -135,7 +132,7 @@ def _culprit(job: Job, objective: Objective, weights: Arrays, batch: Arrays, *, 
             )
 
     interpreter = _Rounding(weights, training=True, seed=0, watch=watch)
-    graph = job.training.program.entries[objective.entry]
+    graph = job.training.program.entries[turn.entry]
     given = dict(batch)
     if job.training.draws is not None:
         given |= interpreter.run(job.training.draws, {n: batch[n] for n in job.training.draws.inputs})

@@ -30,10 +30,7 @@ class Job:
     @property
     def names(self) -> list[str]:
         """The losses and the metrics."""
-        names: list[str] = []
-        for objective in self.training.objectives:
-            names += [objective.name, *list(self.training.program.entries[objective.entry].outputs)[1:]]
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys(name for turn in self.training.turns for name in self.training.reported(turn)))
 
 
 def batches_from(data: Dataset, settings: Settings, step: int, per_epoch: int) -> Iterator[dict[str, np.ndarray]]:

@@ -168,7 +168,8 @@ class _Loop:
             if self.writer is not None:
                 for name, value in values.items():
                     self.writer.add_scalar(f"{VALIDATION}{name}", value, self.done)
-            loss = values[self.job.training.objectives[0].name]
+            first = next(iter(self.job.training.objectives), None)
+            loss = values[first.name] if first is not None else math.nan
             better = math.isfinite(loss) and (self.best is None or loss < self.best[1])
             if better:
                 self.best = (self.done, loss)
@@ -182,7 +183,7 @@ class _Loop:
     def _save(self, *, best: bool) -> None:
         self.curves.write()
         memory = Memory(self.done, self.settings.seed, self.described, self.best, self.plateaus.state())
-        only = best or self.job.held_out is None
+        only = best or self.job.held_out is None or not self.job.training.objectives
         self.checkpoints.save(memory, self.session.weights(), self.session.moments(), best=only)
         self.saved = self.done
 
