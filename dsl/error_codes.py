@@ -709,6 +709,10 @@ CODES: dict[str, Code] = {
         "no such dimension",
         "`--size DIM=N` names a symbolic dimension of the model's inputs.",
     ),
+    "DL0824": Code(
+        "nothing to attribute",
+        "`dslc attribute` explains an output of one or two axes by a floating input; the one named is another, or there is none.",
+    ),
     "DL0831": Code(
         "data of no kind that is known",
         "`--data` names a file, a folder of pictures or a data set; the kind of a file follows from its suffix.",

@@ -17,13 +17,15 @@ SPECS = Path(__file__).parents[1] / "specs"
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A model of a spec, or a `train` block, small enough to be run: `settings` are its hyper-parameters, `dims` the sizes to run it at,
-    `refused` the backends that cannot express it. `model` is None for the first model of the file."""
+    `refused` the backends that cannot express it; `gradients` whether its outputs are differentiated. `model` is None for the first model
+    of the file."""
 
     spec: str
     model: str | None
     settings: Mapping[str, object]
     dims: Mapping[str, list[int]]
     refused: frozenset[str]
+    gradients: bool
 
     @property
     def path(self) -> Path:
@@ -47,10 +49,10 @@ class Variant:
 
 def _variant(key: str, values: Mapping[str, object]) -> Variant:
     spec, _, model = key.partition(":")
-    settings = {name: value for name, value in values.items() if name not in ("dims", "refused")}
+    settings = {name: value for name, value in values.items() if name not in ("dims", "refused", "gradients")}
     dims, refused = values.get("dims", {}), values.get("refused", [])
     assert isinstance(dims, dict) and isinstance(refused, list)
-    return Variant(spec, model or None, settings, dims, frozenset(refused))
+    return Variant(spec, model or None, settings, dims, frozenset(refused), bool(values.get("gradients", True)))
 
 
 VARIANTS = {key: _variant(key, values) for key, values in tomllib.loads((SPECS / "small.toml").read_text()).items()}

@@ -49,6 +49,8 @@ def test_block(spec: str, title: str) -> None:
 
 def variants(*, gradients: bool) -> Iterator[object]:
     for key, variant in VARIANTS.items():
+        if gradients and not variant.gradients:
+            continue
         slow = [pytest.mark.slow] if gradients and key not in IN_EVERY_RUN else []
         yield pytest.param(variant, id=key, marks=[marks(variant.path.read_text()), pytest.mark.verification, *slow])
 

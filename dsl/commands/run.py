@@ -56,7 +56,7 @@ def run_command(
     )
     if output is None:
         for name, value in result.outputs.items():
-            click.echo(_summary(name, np.asarray(value)))
+            click.echo(summary(name, np.asarray(value)))
         return
     buffer = io.BytesIO()
     arrays = {name: np.asarray(value) for name, value in {**result.outputs, **result.updates}.items()}
@@ -67,7 +67,8 @@ def run_command(
     )
 
 
-def _summary(name: str, value: np.ndarray) -> str:
+def summary(name: str, value: np.ndarray) -> str:
+    """An array in a line: all of it where it is small."""
     head = f"{name}: {value.dtype}[{', '.join(map(str, value.shape))}]"
     if value.size == 0:
         return head
