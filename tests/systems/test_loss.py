@@ -278,8 +278,6 @@ model Bound()(x: float[N], m: float[], s: float[]) {
   return closed, sampled
 }
 """
-    from dsl.compiler import run
-
     inputs = {"x": np.full(100_000, 0.3), "m": np.array(0.5), "s": np.array(0.8)}
     found = run(Source("case", spec), inputs, target=target, seed=0).outputs
     assert found["sampled"] == pytest.approx(float(found["closed"]), abs=0.01)
