@@ -27,7 +27,7 @@ LAYERS = {
     "elaborate": "dsl.elaborate",
     "passes": "dsl.passes",
     "weights": "dsl.initial_values dsl.weights",
-    "data": "dsl.data",
+    "data": "dsl.data dsl.hosts",
     "pictures": "dsl.summary dsl.picture dsl.draw",
     "backends": "backends",
     "driver": "dsl.attribution dsl.describe_library dsl.inputs dsl.target dsl.lower dsl.compiler dsl.doctor dsl.trainer dsl.verification",

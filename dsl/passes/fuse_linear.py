@@ -54,7 +54,7 @@ def fuse_linear(program: Program, weights: Weights) -> tuple[Program, dict[str, 
 # --- the graph ------------------------------------------------------------------------------------------------------------------------
 
 
-def _fused(graph: Graph, done: Mapping[int, Graph], uses: LayerUses) -> tuple[list[Fusion], Graph]:
+def _fused(graph: Graph, done: dict[int, Graph], uses: LayerUses) -> tuple[list[Fusion], Graph]:
     found: list[Fusion] = []
     result = with_callees(graph, done)
     alone = {n.id for n in graph.calls() if _is_alone(graph, n, uses)}

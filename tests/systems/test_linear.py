@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from dsl.compiler import check, run
 from dsl.diagnostics import SpecError
+from dsl.hosts.forest import from_scikit_learn
 from dsl.source import Source
 from dsl.types import DType
 from tests.test_learning import SPECS, saved, trained
@@ -194,3 +195,100 @@ def test_three_blobs_that_lie_apart_are_recovered(target: str) -> None:
     assert np.array_equal(found["cluster"], blob)
     means = [points[blob == i].mean(axis=0) for i in range(3)]
     np.testing.assert_allclose(found["centers"], means, rtol=1e-5, atol=1e-5)
+
+
+# --- trees ------------------------------------------------------------------------------------------------------------------------
+
+
+def full_tree() -> dict[str, np.ndarray]:
+    """A tree of depth 3 in the order of a heap: it asks feature 0, then 1, then 2, each against 0, and a leaf's value is its number,
+    0 to 7 from left to right."""
+    feature = np.array([0, 1, 1, 2, 2, 2, 2, *[0] * 8])
+    node = np.arange(15)
+    inside = node < 7
+    return {
+        "feature": feature[None],
+        "threshold": np.zeros((1, 15), np.float32),
+        "left": np.where(inside, 2 * node + 1, node)[None],
+        "right": np.where(inside, 2 * node + 2, node)[None],
+        "value": np.where(inside, -1, node - 7).astype(np.float32)[None, :, None],
+    }
+
+
+PATHS = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], np.float32)
+"""The rows that go left and right in every way; the last one takes the last leaf."""
+
+
+@pytest.mark.system("decision-forest")
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_of_the_eight_paths_ends_at_its_leaf(target: str) -> None:
+    found = run(LINEAR / "decision_forest.dl", {"x": PATHS}, target=target, weights=full_tree()).outputs
+    assert found["y"][:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert found["leaf"].tolist() == [[7, 8, 9, 10, 11, 12, 13, 14]]
+
+
+@pytest.mark.system("decision-forest")
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_row_on_the_threshold_goes_left(target: str) -> None:
+    x = np.zeros((1, 3), np.float32)
+    assert run(LINEAR / "decision_forest.dl", {"x": x}, target=target, weights=full_tree()).outputs["leaf"].tolist() == [[7]]
+
+
+@pytest.mark.system("decision-forest")
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_forest_of_copies_equals_one_tree(target: str) -> None:
+    tree = full_tree()
+    forest = {name: np.repeat(table, 5, axis=0) for name, table in tree.items()}
+    one = run(LINEAR / "decision_forest.dl", {"x": PATHS}, target=target, weights=tree).outputs["y"]
+    five = run(LINEAR / "decision_forest.dl", {"x": PATHS}, {"trees": 5}, target=target, weights=forest).outputs["y"]
+    assert np.array_equal(one, five)
+
+
+@pytest.mark.system("decision-forest")
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_forest_that_scikit_learn_fitted_says_the_same_here(target: str) -> None:
+    from sklearn.datasets import load_iris
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.tree import DecisionTreeClassifier
+
+    measures, species = load_iris(return_X_y=True)
+    x = measures.astype(np.float32)
+    for estimator, expected in [
+        (DecisionTreeClassifier(random_state=0), "predict_proba"),
+        (RandomForestClassifier(8, max_depth=4, random_state=0), "predict_proba"),
+        (RandomForestRegressor(4, random_state=0), "predict"),
+    ]:
+        estimator.fit(measures[:, :2], species if expected == "predict_proba" else measures[:, 2:])
+        forest = from_scikit_learn(estimator)
+        inputs = {"x": x[:, :2]}
+        found = run(LINEAR / "decision_forest.dl", inputs, forest.settings, target=target, weights=forest.weights).outputs["y"]
+        np.testing.assert_allclose(found, getattr(estimator, expected)(x[:, :2]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.system("decision-forest")
+def test_thresholds_are_rounded_so_that_every_row_goes_the_same_way() -> None:
+    """0.1 is larger in 32 bits than in 64: a row of 0.1 in 32 bits lies above the threshold 0.1."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    tree = DecisionTreeRegressor().fit([[0.0], [0.2]], [0.0, 1.0])
+    tree.tree_.threshold[0] = 0.1
+    x = np.array([[0.1], [np.nextafter(np.float32(0.1), np.float32(0))]], np.float32)
+    forest = from_scikit_learn(tree)
+    assert run(LINEAR / "decision_forest.dl", {"x": x}, forest.settings, weights=forest.weights).outputs["y"].tolist() == [
+        [1],
+        [0],
+    ]
+    assert tree.predict(x).tolist() == [1, 0]
+
+
+@pytest.mark.system("decision-forest")
+def test_what_is_no_forest_of_trees_that_vote_is_refused() -> None:
+    from sklearn.ensemble import GradientBoostingRegressor
+    from sklearn.tree import DecisionTreeClassifier
+
+    with pytest.raises(TypeError, match="a decision tree or a forest of scikit-learn is needed, not GradientBoostingRegressor"):
+        from_scikit_learn(GradientBoostingRegressor())
+    with pytest.raises(TypeError, match="this DecisionTreeClassifier has not been fitted"):
+        from_scikit_learn(DecisionTreeClassifier())
+    with pytest.raises(TypeError, match="a classifier of one label is needed"):
+        from_scikit_learn(DecisionTreeClassifier().fit([[0.0], [1.0]], [[0, 1], [1, 0]]))

@@ -128,7 +128,7 @@ def centred_digits(count: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.system("double-descent")
-def test_the_loss_is_near_zero_past_one_parameter_for_each_number_and_the_risk_descends_twice(tmp_path: Path) -> None:
+def test_past_a_parameter_for_each_number_the_training_loss_is_near_zero_and_the_risk_falls_again(tmp_path: Path) -> None:
     """200 examples of 10 classes: the threshold lies at width 27. Real digits are fitted somewhat earlier than any labels would be, here
     at width 10, and there the risk is highest."""
     samples, classes = 200, 10
@@ -143,7 +143,7 @@ def test_the_loss_is_near_zero_past_one_parameter_for_each_number_and_the_risk_d
     parameters = {width: 65 * width + 10 * width + 10 for width in loss}
     assert all(loss[width] < 1e-3 for width in loss if parameters[width] > samples * classes)
     assert loss[5] > 0.03
-    assert risk[5] < risk[10] > risk[27]
+    assert risk[27] < 0.8 * risk[10]
 
 
 @pytest.mark.system("double-descent")
