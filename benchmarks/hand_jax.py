@@ -39,13 +39,13 @@ def bottleneck(p: Params, name: str, x: Array, stride: int) -> Array:
 
 
 def resnet50(p: Params, image: Array) -> Array:
-    x = jax.nn.relu(conv(p, "stem", image, 2, 3))
+    x = jax.nn.relu(conv(p, "backbone.stem", image, 2, 3))
     x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
     for i, depth in enumerate((3, 4, 6, 3)):
         suffix = f"_{i}" if i else ""
-        x = bottleneck(p, f"first{suffix}", x, 2 if i else 1)
+        x = bottleneck(p, f"backbone.first{suffix}", x, 2 if i else 1)
         for j in range(depth - 1):
-            x = bottleneck(p, f"rest{suffix}.{j}", x, 1)
+            x = bottleneck(p, f"backbone.rest{suffix}.{j}", x, 1)
     return linear(p, "fc", x.mean((1, 2)))
 
 

@@ -468,5 +468,5 @@ def test_the_weight_of_a_convolution_has_the_layout_of_the_spec_where_the_spec_r
 
 def test_modules_that_differ_in_a_number_share_a_function() -> None:
     text = BACKEND.emit(compile_graph(SPECS / "cnn/resnet.dl", {}, model="ResNet50"), OPTIONS).content.decode()
-    assert text.count("def conv_norm(params, state, x, training, stride, size):") == 1
-    assert "def conv_norm_1" not in text
+    assert text.count("def conv_norm2d(params, state, x, training, stride, size):") == 1
+    assert "def conv_norm2d_1" not in text
