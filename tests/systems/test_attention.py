@@ -1,19 +1,24 @@
 """The attention of dsl/lib: its functions and layers do what their papers say, on every target that computes them.
 
-The models that are made of it are in test_attention_models.py.
+The Transformer is here as well; the other models that are made of it are in test_attention_models.py.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from backends.base import Arrays
-from dsl.compiler import compile_graph, init, run
+from dsl import cli
+from dsl.compiler import compile_graph, init, run, run_program
 from dsl.diagnostics import SpecError
 from dsl.source import Source
 from dsl.types import DType
 from tests.agreement import Agreement
+from tests.small import SPECS
 
 on_every_target = pytest.mark.parametrize("target", ["torch", "jax", "onnx"])
 where_gradients_are = pytest.mark.parametrize("target", ["torch", "jax"])
@@ -310,6 +315,59 @@ def test_a_feed_forward_network_works_on_each_place_alone(target: str) -> None:
 @pytest.mark.verification
 def test_sublayers_are_the_same_everywhere(agrees: Agreement) -> None:
     agrees(WRAPPED, sizes=[{"B": 2, "T": 3}])
+
+
+# --- the Transformer -----------------------------------------------------------------------------------------------------------
+
+TRANSFORMER = SPECS / "attention" / "transformer.dl"
+SMALL = {"vocab": 12, "width": 32, "hidden": 64, "layers": 1, "heads": 4, "rate": 0.0}
+
+
+@pytest.mark.system("transformer")
+@on_every_target
+def test_the_decoder_sees_no_later_word_and_no_padding(target: str) -> None:
+    source, words = np.random.default_rng(0).integers(1, 12, (2, 3, 5))
+    source[1:], words[1:] = source[0], words[0]
+    mask = np.tile(np.arange(5) < 3, (3, 1))
+    words[1, 3:] = words[1, 3:] % 11 + 1  # other words from the fourth on
+    source[2, 3:] = source[2, 3:] % 11 + 1  # other padding
+    given = {"source": source, "target": words, "source_mask": mask}
+    before, later, padded = np.asarray(run(TRANSFORMER, given, {**SMALL, "layers": 2}, target=target).outputs["logits"])
+    np.testing.assert_allclose(later[:3], before[:3], atol=1e-5)
+    assert np.abs(later[3:] - before[3:]).max(axis=-1).min() > 1e-3
+    np.testing.assert_allclose(padded, before, atol=1e-5)
+
+
+def pairs(count: int, seed: int, longest: int = 6) -> dict[str, np.ndarray]:
+    """Sequences of 2 to 6 of the words 3 ... 11, and the same between 1 and 2, filled up with 0."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(2, longest + 1, count)
+    source = np.where(np.arange(longest) < lengths[:, None], random.integers(3, 12, (count, longest)), 0)
+    target = np.pad(source, ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0)))
+    target[np.arange(count), lengths + 1] = 2
+    return {"source": source, "target": target}
+
+
+@pytest.mark.slow
+@pytest.mark.system("transformer")
+def test_a_transformer_learns_to_copy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "pairs.npz", **pairs(3000, seed=0))  # type: ignore[arg-type]
+    settings = [a for name, value in {**SMALL, "warmup": 100}.items() for a in ("--set", f"{name}={value}")]
+    options = ["--data", tmp_path / "pairs.npz", "--out", tmp_path / "run", "--batch", 32, "--steps", 300, *settings]
+    assert cli.run([str(a) for a in ("train", TRANSFORMER, "Translate", *options)]) == 0
+
+    learned = load_file(tmp_path / "run" / "weights.safetensors")
+    weights = {name.removeprefix("net."): array for name, array in learned.items()}
+    unseen = pairs(200, seed=1)
+    program, source = compile_graph(TRANSFORMER, SMALL), unseen["source"]
+    words = np.ones((200, 1), int)
+    for _ in range(7):  # the likeliest word, again and again
+        given = {"source": source, "target": words, "source_mask": source != 0}
+        logits = run_program(program, given, target="torch", weights=weights).outputs["logits"]
+        words = np.concatenate([words, np.asarray(logits)[:, -1:].argmax(axis=-1)], axis=1)
+    asked = unseen["target"] != 0  # what comes after the end does not count
+    copied = np.where(asked, words == unseen["target"], True).all(axis=1)
+    assert copied.mean() > 0.95, copied.mean()
 
 
 # --- positions ------------------------------------------------------------------------------------------------------------------
