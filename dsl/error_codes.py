@@ -190,6 +190,12 @@ CODES: dict[str, Code] = {
         "a file without a train block",
         "`dslc train` runs a `train` block: inputs, layers, a loss, and `minimize loss using adam(1e-3)`.",
     ),
+    "DL0220": Code(
+        "a value depends on itself",
+        "A name is used in a line, and bound in a later one that needs what this line computes: no order of the two would do. Formulas "
+        "of papers are sometimes printed so, with s_t where s_(t-1) is meant. A `scan` carries a value from one step to the next: inside, "
+        "a carried name is the value of the step before until it is bound again.",
+    ),
     "DL0301": Code(
         "shapes do not match",
         "An operation was applied to tensors whose sizes cannot be combined. Sizes are compared as algebra: two sizes are equal only when "
@@ -790,6 +796,11 @@ CODES: dict[str, Code] = {
     "DL0848": Code(
         "an unknown check",
         "`dslc doctor --check NAME` takes the names that `dslc doctor --help` lists.",
+    ),
+    "DL0849": Code(
+        "nothing of that name to watch",
+        "`dslc train --watch NAME` takes a loss or a metric of the block, by the name that the curves have. Its best validation "
+        "decides which weights are kept, and with `--patience` when the training ends.",
     ),
     "DL0901": Code(
         "malformed YAML",

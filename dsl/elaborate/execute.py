@@ -12,6 +12,7 @@ from dsl.dims import Expr
 from dsl.elaborate.context import MOST_ERRORS, MOST_NODES, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
 from dsl.elaborate.initial import check_parts, written_out
+from dsl.elaborate.order import bound_names, explained
 from dsl.elaborate.values import (
     POISON,
     Condition,
@@ -67,13 +68,13 @@ class Executor:
             try:
                 self._handlers.get(type(statement), self._misplaced)(statement, frame)
             except SpecError as problem:
-                errors.extend(problem.diagnostics)
+                errors.extend(explained(d, statements[i:]) for d in problem.diagnostics)
                 failed = True
                 if len(errors) >= MOST_ERRORS:
                     break
                 if isinstance(statement, syntax.Require):  # what follows relies on it
                     break
-                for name in _bound_names(statement):
+                for name in bound_names(statement):
                     poison(frame, name, statement.span)
         if len(frame.graph) > MOST_NODES:
             raise error("DL0602", f"the graph has more than {MOST_NODES} nodes", statements[0].span)
@@ -446,32 +447,6 @@ def static_frame(unit: Unit, context: Context) -> Frame:
     if context.scratch is None:
         context.scratch = Builder(Graph("<static>"), context.float_type)
     return Frame(context.scratch.graph, context.scratch, unit)
-
-
-def _bound_names(statement: syntax.Statement) -> list[str]:
-    match statement:
-        case syntax.Assign():
-            return _pattern_names(statement.pattern)
-        case syntax.LayerDecl() | syntax.TensorDecl():
-            return [statement.name]
-        case syntax.If():
-            return [n for s in (*statement.body, *statement.orelse) for n in _bound_names(s)]
-        case syntax.For():
-            return [n for s in statement.body for n in _bound_names(s)]
-        case syntax.Scan():
-            return [*(c.name for c in statement.carries), *(s.name for s in statement.body if isinstance(s, syntax.Emit))]
-        case syntax.While():
-            return [c.name for c in statement.carries]
-        case syntax.Minimize() if statement.name is not None:
-            return [statement.name]
-        case _:
-            return []
-
-
-def _pattern_names(pattern: syntax.Pattern) -> list[str]:
-    if isinstance(pattern, syntax.Name):
-        return [pattern.id]
-    return [name for item in pattern.items for name in _pattern_names(item)]
 
 
 def _several_results(expression: syntax.Expr) -> bool:
