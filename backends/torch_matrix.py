@@ -68,8 +68,8 @@ def _triangular_solve(body: Body, node: Node, xs: Operands) -> Expression:
 
 def _rfft(body: Body, node: Node, xs: Operands) -> Expression:
     (x,) = tensors(body, node, xs)
-    spectrum = call("torch.fft.rfft", x, dim=axis_text(node.attributes, types(body, node)[0].rank))
-    return method(call("torch.view_as_real", spectrum), "unbind", "-1")
+    spectrum = body.let("spectrum", call("torch.fft.rfft", x, dim=axis_text(node.attributes, types(body, node)[0].rank)))
+    return Expression(f"{spectrum}.real, {spectrum}.imag")
 
 
 def _irfft(body: Body, node: Node, xs: Operands) -> Expression:

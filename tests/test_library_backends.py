@@ -318,6 +318,13 @@ TRAINING["rates"] = (
     [e.replace("(step", "(0.25 + cast(arange(12), float) + 0 * mean(x)") for e in TRAINING["rates"][1]],
 )
 
+SIGNAL: dict[str, Group] = {
+    "signal": ("x: float[B, 40], y: float[64]", [
+        "hann(7)", "hamming(6)", "frames(x, 8, 3)", "frames(y, 64, 1)", "spectrogram(x, 16, 5)",
+        "spectrogram(y, 9, 4, window=hamming, eps=0.1)", "stft(x, 10, 10)[0]", "stft(x, 10, 7, window=hamming)[1]",
+    ]),
+}  # fmt: skip
+
 FILES: dict[str, dict[str, Group]] = {
     "activation": ACTIVATIONS,
     "attention": ATTENTION,
@@ -334,6 +341,7 @@ FILES: dict[str, dict[str, Group]] = {
     "pool": POOL,
     "recurrent": RECURRENT,
     "schedule": {"rates": TRAINING["rates"]},
+    "signal": SIGNAL,
     "vision": VISION,
 }
 GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
