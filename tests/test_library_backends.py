@@ -229,6 +229,13 @@ ATTENTION: dict[str, Group] = {
         "TransformerEncoder(2, 2, 5, rate=0.0)(x)", "TransformerEncoder(2, 2, 5, rate=0.0, norm_first=true, eps=0.1)(x, p)",
         "TransformerDecoder(2, 2, 5, rate=0.0)(x, y, m)", "TransformerDecoder(1, 3, 5, rate=0.0, norm_first=true)(x, y)",
     ]),
+    "scores": ("x: float[B, T, 4], y: float[B, S, 4], z: float[B, S, 3], m: bool[B, S], i: float[B, 8, H, W]", [
+        "AdditiveScore(5)(x, z)", "dot_score(x, y)", "BilinearScore()(x, z)", "content_score(x, y)", "content_score(0 * x, y)",
+        "LocationAttention(1024)(x, z)", "LocationAttention(1024)(x, z, m)",
+        "HardAttention()(x, z)", "HardAttention(AdditiveScore(3))(x, y, m)",
+        "NonLocal()(i)", "NonLocal(width=3)(i)", "AttentionMap()(i)",
+        "Sublayer(Linear(4))(x)", "Sublayer(FeedForward(3, act=gelu), rate=0.5, norm_first=true, eps=0.1)(x)",
+    ]),
     "dropout": ("x: float[B, T, 4], y: float[B, S, 4], m: bool[B, 1, 1, S], p: bool[B, 1, 1, T]", [
         "TransformerEncoderLayer(2, 5)(x, p)", "TransformerDecoderLayer(2, 5, rate=0.5)(x, y, m)",
         "FeedForward(7, rate=0.5)(x)",
