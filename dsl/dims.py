@@ -274,7 +274,7 @@ def dim_min(*dims: Dim) -> Dim:
 
 def _extremum(kind: str, dims: Iterable[Dim]) -> Dim:
     kept: list[Dim] = []
-    for d in dims:
+    for d in (inner for d in dims for inner in _arguments(kind, d)):
         below = [dim_le(d, k) if kind == "max" else dim_le(k, d) for k in kept]
         if any(below):
             continue
@@ -284,6 +284,17 @@ def _extremum(kind: str, dims: Iterable[Dim]) -> Dim:
         return kept[0]
     ordered = tuple(sorted(kept, key=lambda d: (isinstance(d, int), format_dim(d))))
     return Expr({((Extremum(kind, ordered), 1),): 1})
+
+
+def _arguments(kind: str, d: Dim) -> tuple[Dim, ...]:
+    """The arguments of a maximum (minimum) that is an argument of another."""
+    if isinstance(d, Expr) and len(d.terms) == 1:
+        ((monomial, c),) = d.terms.items()
+        if c == 1 and len(monomial) == 1:
+            atom, power = monomial[0]
+            if power == 1 and isinstance(atom, Extremum) and atom.kind == kind:
+                return atom.arguments
+    return (d,)
 
 
 # --- what is known ----------------------------------------------------------------------------------------------------------------

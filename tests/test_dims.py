@@ -48,6 +48,8 @@ H32 = symbol("H", multiple=32)
         (T - (T - 1), 1),
         (dim_max(T, 1), T),
         (dim_min(T, T + 2), T),
+        (dim_min(dim_min(T, 8), 2), dim_min(T, 2)),
+        (dim_max(T, dim_max(B, 2 * T)), dim_max(B, 2 * T)),
         (ceil_div(H, 16), (H + 15) // 16),
         (B * (H // 4) * (T // 4) * 64, 64 * (T // 4) * B * (H // 4)),
     ],
