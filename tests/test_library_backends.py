@@ -231,9 +231,9 @@ ATTENTION: dict[str, Group] = {
     ]),
     "scores": ("x: float[B, T, 4], y: float[B, S, 4], z: float[B, S, 3], m: bool[B, S], i: float[B, 8, H, W]", [
         "AdditiveScore(5)(x, z)", "dot_score(x, y)", "BilinearScore()(x, z)", "content_score(x, y)", "content_score(0 * x, y)",
-        "LocationAttention(1024)(x, z)", "LocationAttention(1024)(x, z, m)",
-        "HardAttention()(x, z)", "HardAttention(AdditiveScore(3))(x, y, m)",
-        "NonLocal()(i)", "NonLocal(width=3)(i)", "AttentionMap()(i)",
+        "LocationAttention(1024)(x, z).context", "LocationAttention(1024)(x, z, m).weights",
+        "HardAttention()(x, z).log_prob", "HardAttention(AdditiveScore(3))(x, y, m).context",
+        "NonLocal()(i)", "NonLocal(width=3)(i)", "AttentionMap()(i).pooled", "AttentionMap()(i).map",
         "Sublayer(Linear(4))(x)", "Sublayer(FeedForward(3, act=gelu), rate=0.5, norm_first=true, eps=0.1)(x)",
     ]),
     "dropout": ("x: float[B, T, 4], y: float[B, S, 4], m: bool[B, 1, 1, S], p: bool[B, 1, 1, T]", [
