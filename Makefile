@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test learn systems check format docs bench clean
+.PHONY: help demo test learn systems gallery check format docs bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+## make gallery    docs/gallery.md: the picture and the layers of every spec
+gallery: $(READY)
+	{ cat docs/gallery.head.md; for spec in specs/*/*.dl; do echo; $(BIN)/dslc show --markdown $$spec || exit 1; done; } > docs/gallery.new
+	mv docs/gallery.new docs/gallery.md
 
 ## make docs    write the generated pages again
 docs: $(READY)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -20,9 +17,8 @@ from dsl.passes.simplify import RULES, simplify
 from dsl.passes.specialize import specialize
 from dsl.print_graph import print_program
 from dsl.source import Source
-
-SPECS = Path(__file__).parent.parent / "specs"
-SMALL = tomllib.loads((SPECS / "small.toml").read_text())
+from dsl.verification.compare import verify
+from tests.small import VARIANTS
 
 
 def program(body: str, signature: str = "(x: float[B, 4])") -> Program:
@@ -54,15 +50,12 @@ def example_inputs(compiled: Program, sizes: dict[str, int]) -> dict[str, np.nda
 
 
 def small(spec: str) -> tuple[Program, dict[str, np.ndarray]]:
-    settings = dict(SMALL[spec])
-    dims = settings.pop("dims")
-    settings.pop("refused", None)
-    compiled = compile_graph(SPECS / spec, settings)
-    return compiled, example_inputs(compiled, {name: sizes[-1] for name, sizes in dims.items()})
+    compiled = VARIANTS[spec].program()
+    return compiled, example_inputs(compiled, VARIANTS[spec].sizes[-1])
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize("spec", sorted(SMALL))
+@pytest.mark.parametrize("spec", sorted(key for key, variant in VARIANTS.items() if not variant.is_training))
 def test_the_pipeline_keeps_the_meaning_of_every_spec(spec: str, training: bool) -> None:
     compiled, inputs = small(spec)
     weights = random_weights(compiled)
@@ -297,3 +290,38 @@ def test_what_can_train_keeps_its_linear_layers() -> None:
     better = optimize(compiled, weights, training=True)
     assert "fuse_linear" not in better.changed
     assert better.weights is weights
+
+
+# --- drop_results -------------------------------------------------------------------------------------------------------------------
+
+TAPS = """
+module Taps()(x: float[B, 4]) -> (maps: list) {
+  a = x -> Linear(3)
+  b = a -> relu
+  c = b -> Linear(2)
+  return a, b, c, c + 1
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "left"),
+    [("maps[3]", 1), ("maps[0]", 2), ("maps[0] + mean(maps[2])", 2), ("concat(maps, over=1)", 4)],
+    ids=["the last", "the last layer's stays with its parameters", "two", "all"],
+)
+def test_a_module_gives_what_is_read_of_it_and_keeps_its_parameters(read: str, left: int) -> None:
+    text = f"{TAPS}\nmodel M()(x: float[B, 4]) {{\n  maps = Taps()(x)\n  return {read}\n}}"
+    compiled = compile_graph(Source("taps.dl", text))
+    result = optimize(compiled, training=True).program
+    (call,) = result.main.layers()
+    assert call.target is not None
+    assert len(call.types) == len(call.target.graph.outputs) == left
+    assert result.parameters().keys() == compiled.parameters().keys()
+    report = verify(compiled, ["torch"], sizes=1)
+    assert report.ok, report
+
+
+def test_what_two_applications_read_together_stays() -> None:
+    text = f"{TAPS}\nmodel M()(x: float[B, 4]) {{\n  layer t = Taps()\n  return t(x)[2], t(2 * x)[3]\n}}"
+    result = optimize(compile_graph(Source("taps.dl", text)), training=True).program
+    assert [len(node.types) for node in result.main.layers()] == [2, 2]

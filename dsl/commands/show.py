@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from dsl.diagnostics import Diagnostic, SpecError
 from dsl.dims import Dim, format_dim, substitute, symbols_of
 from dsl.summary import Row, Summary
 from dsl.types import TensorType
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 GRAPHS = ("mermaid", "dot", "svg", "html")
 
@@ -24,7 +28,8 @@ GRAPHS = ("mermaid", "dot", "svg", "html")
 @click.option("--size", "sizes", metavar="DIM=N", multiple=True, help="Put a number for a symbolic dimension; repeatable.")
 @click.option("--depth", metavar="N", type=click.IntRange(min=1), help="Show layers within layers down to this depth.")
 @click.option("--graph", type=click.Choice(GRAPHS), help="Draw the data flow instead.")
-@output_option("Where to, for `--graph`.")
+@click.option("--markdown", is_flag=True, help="A section of a page: what the spec says of itself, picture, layers.")
+@output_option("Where to, for `--graph` and `--markdown`.")
 @json_option
 def show_command(
     spec: str,
@@ -36,6 +41,7 @@ def show_command(
     sizes: tuple[str, ...],
     depth: int | None,
     graph: str | None,
+    markdown: bool,
     output: str,
     as_json: bool,
 ) -> None:
@@ -63,7 +69,14 @@ def show_command(
     summary = summarize(program)
     values = _values(sizes, summary)
     rows = [row for row in summary.rows if depth is None or row.depth < depth]
-    if as_json:
+    if markdown:
+        from dsl.commands.gallery import section
+
+        if spec == "-":
+            raise click.UsageError("--markdown shows a file")
+        table = _table_text(summary, rows, values)
+        write_text(output, "".join(f"{line}\n" for line in section(spec, program, table)), inputs=[spec])
+    elif as_json:
         print_json(_as_json(summary, rows, values))
     else:
         _print_table(summary, rows, values)
@@ -92,10 +105,27 @@ def _type(type_: TensorType, values: Mapping[str, Dim]) -> str:
     return str(type_.with_shape(tuple(substitute(d, values) for d in type_.shape)))
 
 
+def _table_text(summary: Summary, rows: list[Row], values: Mapping[str, Dim]) -> str:
+    """The table as text without colours."""
+    import io
+
+    from rich.console import Console
+
+    text = io.StringIO()
+    _print_on(Console(file=text, highlight=False, no_color=True, width=160), summary, rows, values)
+    return text.getvalue()
+
+
 def _print_table(summary: Summary, rows: list[Row], values: Mapping[str, Dim]) -> None:
     import sys
 
     from rich.console import Console
+
+    console = Console(highlight=False, no_color=not wants_colour(sys.stdout), width=None if sys.stdout.isatty() else 160)
+    _print_on(console, summary, rows, values)
+
+
+def _print_on(console: Console, summary: Summary, rows: list[Row], values: Mapping[str, Dim]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -121,7 +151,6 @@ def _print_table(summary: Summary, rows: list[Row], values: Mapping[str, Dim]) -
         )
     inputs = ", ".join(f"{n}: {_type(t, values)}" for n, t in summary.inputs.items())
     outputs = ", ".join(f"{n}: {_type(t, values)}" for n, t in summary.outputs.items())
-    console = Console(highlight=False, no_color=not wants_colour(sys.stdout), width=None if sys.stdout.isatty() else 160)
     console.print(f"{summary.model}.{summary.entry}({inputs}) -> ({outputs})\n", markup=False, soft_wrap=True)
     console.print(table)
     buffers = f" and {summary.buffers:,} in buffers" if summary.buffers else ""

@@ -11,6 +11,7 @@ from dsl.diagnostics import InternalError
 from dsl.garbage import collector_paused
 from dsl.ir import Program
 from dsl.passes.cancel_reshapes import cancel_reshapes
+from dsl.passes.drop_results import drop_results
 from dsl.passes.every_graph import Rewrite, rewrite_every_graph
 from dsl.passes.fold_batch_norm import fold_batch_norm
 from dsl.passes.fold_constants import fold_constants
@@ -40,12 +41,14 @@ GRAPH_PASSES: dict[str, Rewrite] = {
     "cancel_reshapes": cancel_reshapes,
     "merge_equal": merge_equal,
 }
+PROGRAM_PASSES: dict[str, Callable[[Program], tuple[Program, bool]]] = {"drop_results": drop_results}
 WEIGHT_PASSES: dict[str, Callable[[Program, Weights], tuple[Program, Weights, bool]]] = {
     "fold_batch_norm": fold_batch_norm,
     "fuse_linear": fuse_linear,
 }
 PIPELINE = (
-    "specialize", "prune", "fold_constants", "simplify", "cancel_reshapes", "merge_equal", "fold_batch_norm", "fuse_linear", "prune",
+    "specialize", "drop_results", "prune", "fold_constants", "simplify", "cancel_reshapes", "merge_equal", "fold_batch_norm",
+    "fuse_linear", "prune",
 )  # fmt: skip
 """`specialize` and the passes that change weights are for targets that only infer."""
 
@@ -70,6 +73,8 @@ def optimize(
         if name == "specialize":
             if not training:
                 program = without_backward(specialize(program, training=False))
+        elif name in PROGRAM_PASSES:
+            program, differs = PROGRAM_PASSES[name](program)
         elif name in WEIGHT_PASSES:
             if not training and weights is not None:
                 program, weights, differs = WEIGHT_PASSES[name](program, weights)

@@ -15,7 +15,10 @@ def specialize(program: Program, *, training: bool) -> Program:
 
 
 def without_backward(program: Program) -> Program:
-    """The program for a target that does not differentiate: functions without the gradients that the spec gives for them."""
+    """The program for a target that does not differentiate: functions without the gradients that the spec gives for them. A model that
+    takes gradients itself is left as it is; whether it can be computed there is for the target to say."""
+    if any(node.op == "grad" for root in program.entries.values() for graph in root.callees() for node in graph):
+        return program
     return rewrite_every_graph(program, _without_backward)[0]
 
 
