@@ -59,7 +59,9 @@ def mlp(params, x):
 
 
 def mse(prediction, target):
-    """Squared error, of equal shapes."""
+    """Squared error, of equal shapes: the sum is N times the mean, and no half is
+    taken.
+    """
     return jnp.mean((prediction - target) ** 2)
 
 

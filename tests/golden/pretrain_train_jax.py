@@ -83,7 +83,7 @@ def attention(q, k, v):
     """softmax(q k^T scale) v: q [..., T, D], k [..., S, D], v [..., S, E] -> [..., T,
     E]. `mask` broadcasts against [..., T, S]; `causal` lets query t see keys 0 ...
     t; with both, what both allow. `scale` is 1 / sqrt(D) unless given; `rate` is
-    dropout on the weights.
+    dropout on the weights. Vaswani et al. 2017, section 3.2.1.
     """
     T = q.shape[2]
     scores = q * 0.17677669 @ k.swapaxes(-2, -1)  # [B, 4, T, T]

@@ -1,6 +1,6 @@
 """ResNet50 in JAX, generated from resnet.dl by dslc 0.1.0.
 
-ResNet-50; [3, 4, 23, 3] is ResNet-101.
+[3, 4, 23, 3] is ResNet-101.
 
 Call params, state = init(jax.random.key(0)), then logits, state = apply(params,
 state, image).
@@ -83,62 +83,119 @@ def copies(make, key, count, **numbers):
     return [make(k, **numbers) for k in random.split(key, count)]
 
 
-def conv_norm(params, state, x, training, stride, size):
+def conv_norm2d(params, state, x, training, stride, size):
+    """A convolution without bias, whose places stay at stride 1, and batch
+    normalisation: float[B, C, H, W] -> float[B, channels, H', W'].
+    """
     state = dict(state)
     h = conv(params["conv"], x, (stride, stride), ((size, size), (size, size)))
     h, state["bn"] = batch_norm(params["bn"], state["bn"], h, training)
     return h, state
 
 
-def shortcut(params, state, x, training, stride):
-    """x itself, or its projection where the shape changes."""
+def shortcut2d(params, state, x, training, stride):
+    """x itself, or its projection where the shape changes: what a residual block adds
+    to.
+    """
     state = dict(state)
-    h, state["project"] = conv_norm(
+    h, state["project"] = conv_norm2d(
         params["project"], state["project"], x, training, stride=stride, size=0
     )
     return h, state
 
 
-def shortcut_1(x):
-    """x itself, or its projection where the shape changes."""
+def shortcut2d_1(x):
+    """x itself, or its projection where the shape changes: what a residual block adds
+    to.
+    """
     return x
 
 
-def bottleneck(params, state, x, training, stride):
-    """The stride is at the 3x3 convolution, as in torchvision ("v1.5"); the paper has
-    it at the first 1x1.
+def bottleneck_block(params, state, x, training, stride):
+    """A narrow 3x3 convolution between two 1x1, beside a shortcut: float[B, C, H, W] ->
+    float[B, expansion channels, H', W']. The stride is at the 3x3, as in torchvision
+    ("v1.5"); the paper has it at the first 1x1. He et al. 2016.
     """
     state = dict(state)
-    main, state["a"] = conv_norm(params["a"], state["a"], x, training, stride=1, size=0)
+    main, state["a"] = conv_norm2d(
+        params["a"], state["a"], x, training, stride=1, size=0
+    )
     main = jax.nn.relu(main)
-    main, state["b"] = conv_norm(
+    main, state["b"] = conv_norm2d(
         params["b"], state["b"], main, training, stride=stride, size=1
     )
     main = jax.nn.relu(main)
-    main, state["c"] = conv_norm(
+    main, state["c"] = conv_norm2d(
         params["c"], state["c"], main, training, stride=1, size=0
     )
-    h, state["shortcut"] = shortcut(
+    h, state["shortcut"] = shortcut2d(
         params["shortcut"], state["shortcut"], x, training, stride=stride
     )
     return jax.nn.relu(main + h), state
 
 
-def bottleneck_1(params, state, x, training):
-    """The stride is at the 3x3 convolution, as in torchvision ("v1.5"); the paper has
-    it at the first 1x1.
+def bottleneck_block_1(params, state, x, training):
+    """A narrow 3x3 convolution between two 1x1, beside a shortcut: float[B, C, H, W] ->
+    float[B, expansion channels, H', W']. The stride is at the 3x3, as in torchvision
+    ("v1.5"); the paper has it at the first 1x1. He et al. 2016.
     """
     state = dict(state)
-    main, state["a"] = conv_norm(params["a"], state["a"], x, training, stride=1, size=0)
+    main, state["a"] = conv_norm2d(
+        params["a"], state["a"], x, training, stride=1, size=0
+    )
     main = jax.nn.relu(main)
-    main, state["b"] = conv_norm(
+    main, state["b"] = conv_norm2d(
         params["b"], state["b"], main, training, stride=1, size=1
     )
     main = jax.nn.relu(main)
-    main, state["c"] = conv_norm(
+    main, state["c"] = conv_norm2d(
         params["c"], state["c"], main, training, stride=1, size=0
     )
-    return jax.nn.relu(main + shortcut_1(x)), state
+    return jax.nn.relu(main + shortcut2d_1(x)), state
+
+
+def backbone(params, state, image, training):
+    """All but the classifier: the maps of the four stages (C2 to C5), whose sides are
+    1/4, 1/8, 1/16 and 1/32 of the image's.
+    """
+    state = dict(state)
+    h, state["stem"] = conv_norm2d(
+        params["stem"], state["stem"], image, training, stride=2, size=3
+    )
+    h = max_pool(jax.nn.relu(h), (3, 3), (2, 2), ((1, 1), (1, 1)))
+    h, state["first"] = bottleneck_block(
+        params["first"], state["first"], h, training, stride=1
+    )
+    state["rest"] = list(state["rest"])
+    for i in range(2):
+        h, state["rest"][i] = bottleneck_block_1(
+            params["rest"][i], state["rest"][i], h, training
+        )
+    h, state["first_1"] = bottleneck_block(
+        params["first_1"], state["first_1"], h, training, stride=2
+    )
+    state["rest_1"] = list(state["rest_1"])
+    for i_1 in range(3):
+        h, state["rest_1"][i_1] = bottleneck_block_1(
+            params["rest_1"][i_1], state["rest_1"][i_1], h, training
+        )
+    h, state["first_2"] = bottleneck_block(
+        params["first_2"], state["first_2"], h, training, stride=2
+    )
+    state["rest_2"] = list(state["rest_2"])
+    for i_2 in range(5):
+        h, state["rest_2"][i_2] = bottleneck_block_1(
+            params["rest_2"][i_2], state["rest_2"][i_2], h, training
+        )
+    h, state["first_3"] = bottleneck_block(
+        params["first_3"], state["first_3"], h, training, stride=2
+    )
+    state["rest_3"] = list(state["rest_3"])
+    for i_3 in range(2):
+        h, state["rest_3"][i_3] = bottleneck_block_1(
+            params["rest_3"][i_3], state["rest_3"][i_3], h, training
+        )
+    return h, state
 
 
 def apply(params, state, image, *, training=False, key=None):
@@ -149,46 +206,13 @@ def apply(params, state, image, *, training=False, key=None):
     if W % 32 != 0:
         raise ValueError("image sides must be multiples of 32")
     state = dict(state)
-    h, state["stem"] = conv_norm(
-        params["stem"], state["stem"], image, training, stride=2, size=3
+    maps_3, state["backbone"] = backbone(
+        params["backbone"], state["backbone"], image, training
     )
-    h = max_pool(jax.nn.relu(h), (3, 3), (2, 2), ((1, 1), (1, 1)))
-    h, state["first"] = bottleneck(
-        params["first"], state["first"], h, training, stride=1
-    )
-    state["rest"] = list(state["rest"])
-    for i in range(2):
-        h, state["rest"][i] = bottleneck_1(
-            params["rest"][i], state["rest"][i], h, training
-        )
-    h, state["first_1"] = bottleneck(
-        params["first_1"], state["first_1"], h, training, stride=2
-    )
-    state["rest_1"] = list(state["rest_1"])
-    for i_1 in range(3):
-        h, state["rest_1"][i_1] = bottleneck_1(
-            params["rest_1"][i_1], state["rest_1"][i_1], h, training
-        )
-    h, state["first_2"] = bottleneck(
-        params["first_2"], state["first_2"], h, training, stride=2
-    )
-    state["rest_2"] = list(state["rest_2"])
-    for i_2 in range(5):
-        h, state["rest_2"][i_2] = bottleneck_1(
-            params["rest_2"][i_2], state["rest_2"][i_2], h, training
-        )
-    h, state["first_3"] = bottleneck(
-        params["first_3"], state["first_3"], h, training, stride=2
-    )
-    state["rest_3"] = list(state["rest_3"])
-    for i_3 in range(2):
-        h, state["rest_3"][i_3] = bottleneck_1(
-            params["rest_3"][i_3], state["rest_3"][i_3], h, training
-        )
-    return linear(params["fc"], jnp.mean(h, axis=(2, 3))), state
+    return linear(params["fc"], jnp.mean(maps_3, axis=(2, 3))), state
 
 
-def init_conv_norm(key, kernel, c, channels, scale):
+def init_conv_norm2d(key, kernel, c, channels, scale):
     return {
         "conv": {
             "weight.hwio": normal(key, (kernel, kernel, c, channels), 0.0, scale),
@@ -200,44 +224,44 @@ def init_conv_norm(key, kernel, c, channels, scale):
     }
 
 
-def init_shortcut(key, c, channels, scale):
+def init_shortcut2d(key, c, channels, scale):
     return {
-        "project": init_conv_norm(key, kernel=1, c=c, channels=channels, scale=scale),
+        "project": init_conv_norm2d(key, kernel=1, c=c, channels=channels, scale=scale),
     }
 
 
-def init_bottleneck(key, c, channels, scale, scale_1, size, scale_2):
+def init_bottleneck_block(key, c, channels, scale, scale_1, size, scale_2):
     keys = random.split(key, 4)
     return {
-        "a": init_conv_norm(keys[0], kernel=1, c=c, channels=channels, scale=scale),
-        "b": init_conv_norm(
+        "a": init_conv_norm2d(keys[0], kernel=1, c=c, channels=channels, scale=scale),
+        "b": init_conv_norm2d(
             keys[1], kernel=3, c=channels, channels=channels, scale=scale_1
         ),
-        "c": init_conv_norm(
+        "c": init_conv_norm2d(
             keys[2], kernel=1, c=channels, channels=size, scale=scale_2
         ),
-        "shortcut": init_shortcut(keys[3], c=c, channels=size, scale=scale_2),
+        "shortcut": init_shortcut2d(keys[3], c=c, channels=size, scale=scale_2),
     }
 
 
-def init_bottleneck_1(key, c, channels, scale, scale_1, scale_2):
+def init_bottleneck_block_1(key, c, channels, scale, scale_1, scale_2):
     keys = random.split(key, 3)
     return {
-        "a": init_conv_norm(keys[0], kernel=1, c=c, channels=channels, scale=scale),
-        "b": init_conv_norm(
+        "a": init_conv_norm2d(keys[0], kernel=1, c=c, channels=channels, scale=scale),
+        "b": init_conv_norm2d(
             keys[1], kernel=3, c=channels, channels=channels, scale=scale_1
         ),
-        "c": init_conv_norm(keys[2], kernel=1, c=channels, channels=c, scale=scale_2),
+        "c": init_conv_norm2d(keys[2], kernel=1, c=channels, channels=c, scale=scale_2),
     }
 
 
-def init_params(key):
-    keys = random.split(key, 10)
+def init_backbone(key):
+    keys = random.split(key, 9)
     return {
-        "stem": init_conv_norm(
+        "stem": init_conv_norm2d(
             keys[0], kernel=7, c=3, channels=64, scale=0.02525381361380527
         ),
-        "first": init_bottleneck(
+        "first": init_bottleneck_block(
             keys[1],
             c=64,
             channels=64,
@@ -247,7 +271,7 @@ def init_params(key):
             scale_2=0.08838834764831845,
         ),
         "rest": copies(
-            init_bottleneck_1,
+            init_bottleneck_block_1,
             keys[2],
             2,
             c=256,
@@ -256,7 +280,7 @@ def init_params(key):
             scale_1=0.05892556509887897,
             scale_2=0.08838834764831845,
         ),
-        "first_1": init_bottleneck(
+        "first_1": init_bottleneck_block(
             keys[3],
             c=256,
             channels=128,
@@ -266,7 +290,7 @@ def init_params(key):
             scale_2=0.0625,
         ),
         "rest_1": copies(
-            init_bottleneck_1,
+            init_bottleneck_block_1,
             keys[4],
             3,
             c=512,
@@ -275,7 +299,7 @@ def init_params(key):
             scale_1=0.04166666666666667,
             scale_2=0.0625,
         ),
-        "first_2": init_bottleneck(
+        "first_2": init_bottleneck_block(
             keys[5],
             c=512,
             channels=256,
@@ -285,7 +309,7 @@ def init_params(key):
             scale_2=0.04419417382415922,
         ),
         "rest_2": copies(
-            init_bottleneck_1,
+            init_bottleneck_block_1,
             keys[6],
             5,
             c=1024,
@@ -294,7 +318,7 @@ def init_params(key):
             scale_1=0.029462782549439483,
             scale_2=0.04419417382415922,
         ),
-        "first_3": init_bottleneck(
+        "first_3": init_bottleneck_block(
             keys[7],
             c=1024,
             channels=512,
@@ -304,7 +328,7 @@ def init_params(key):
             scale_2=0.03125,
         ),
         "rest_3": copies(
-            init_bottleneck_1,
+            init_bottleneck_block_1,
             keys[8],
             2,
             c=2048,
@@ -313,16 +337,23 @@ def init_params(key):
             scale_1=0.020833333333333336,
             scale_2=0.03125,
         ),
+    }
+
+
+def init_params(key):
+    keys = random.split(key, 2)
+    return {
+        "backbone": init_backbone(keys[0]),
         "fc": {
             "weight": uniform(
-                keys[9], (1000, 2048), -0.05412658773652741, 0.05412658773652741
+                keys[1], (1000, 2048), -0.05412658773652741, 0.05412658773652741
             ),
             "bias": jnp.zeros((1000,)),
         },
     }
 
 
-def init_conv_norm_state(channels):
+def init_conv_norm2d_state(channels):
     return {
         "bn": {
             "running_mean": jnp.zeros((channels,)),
@@ -331,56 +362,62 @@ def init_conv_norm_state(channels):
     }
 
 
-def init_shortcut_state(channels):
+def init_shortcut2d_state(channels):
     return {
-        "project": init_conv_norm_state(channels=channels),
+        "project": init_conv_norm2d_state(channels=channels),
     }
 
 
-def init_bottleneck_state(channels, size):
+def init_bottleneck_block_state(channels, size):
     return {
-        "a": init_conv_norm_state(channels=channels),
-        "b": init_conv_norm_state(channels=channels),
-        "c": init_conv_norm_state(channels=size),
-        "shortcut": init_shortcut_state(channels=size),
+        "a": init_conv_norm2d_state(channels=channels),
+        "b": init_conv_norm2d_state(channels=channels),
+        "c": init_conv_norm2d_state(channels=size),
+        "shortcut": init_shortcut2d_state(channels=size),
     }
 
 
-def init_bottleneck_state_1(channels, c):
+def init_bottleneck_block_state_1(channels, c):
     return {
-        "a": init_conv_norm_state(channels=channels),
-        "b": init_conv_norm_state(channels=channels),
-        "c": init_conv_norm_state(channels=c),
+        "a": init_conv_norm2d_state(channels=channels),
+        "b": init_conv_norm2d_state(channels=channels),
+        "c": init_conv_norm2d_state(channels=c),
+    }
+
+
+def init_backbone_state():
+    return {
+        "stem": init_conv_norm2d_state(channels=64),
+        "first": init_bottleneck_block_state(channels=64, size=256),
+        "rest": [
+            init_bottleneck_block_state_1(channels=64, c=256),
+            init_bottleneck_block_state_1(channels=64, c=256),
+        ],
+        "first_1": init_bottleneck_block_state(channels=128, size=512),
+        "rest_1": [
+            init_bottleneck_block_state_1(channels=128, c=512),
+            init_bottleneck_block_state_1(channels=128, c=512),
+            init_bottleneck_block_state_1(channels=128, c=512),
+        ],
+        "first_2": init_bottleneck_block_state(channels=256, size=1024),
+        "rest_2": [
+            init_bottleneck_block_state_1(channels=256, c=1024),
+            init_bottleneck_block_state_1(channels=256, c=1024),
+            init_bottleneck_block_state_1(channels=256, c=1024),
+            init_bottleneck_block_state_1(channels=256, c=1024),
+            init_bottleneck_block_state_1(channels=256, c=1024),
+        ],
+        "first_3": init_bottleneck_block_state(channels=512, size=2048),
+        "rest_3": [
+            init_bottleneck_block_state_1(channels=512, c=2048),
+            init_bottleneck_block_state_1(channels=512, c=2048),
+        ],
     }
 
 
 def init_state():
     return {
-        "stem": init_conv_norm_state(channels=64),
-        "first": init_bottleneck_state(channels=64, size=256),
-        "rest": [
-            init_bottleneck_state_1(channels=64, c=256),
-            init_bottleneck_state_1(channels=64, c=256),
-        ],
-        "first_1": init_bottleneck_state(channels=128, size=512),
-        "rest_1": [
-            init_bottleneck_state_1(channels=128, c=512),
-            init_bottleneck_state_1(channels=128, c=512),
-            init_bottleneck_state_1(channels=128, c=512),
-        ],
-        "first_2": init_bottleneck_state(channels=256, size=1024),
-        "rest_2": [
-            init_bottleneck_state_1(channels=256, c=1024),
-            init_bottleneck_state_1(channels=256, c=1024),
-            init_bottleneck_state_1(channels=256, c=1024),
-            init_bottleneck_state_1(channels=256, c=1024),
-            init_bottleneck_state_1(channels=256, c=1024),
-        ],
-        "first_3": init_bottleneck_state(channels=512, size=2048),
-        "rest_3": [
-            init_bottleneck_state_1(channels=512, c=2048),
-            init_bottleneck_state_1(channels=512, c=2048),
-        ],
+        "backbone": init_backbone_state(),
     }
 
 
