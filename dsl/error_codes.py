@@ -398,7 +398,7 @@ CODES: dict[str, Code] = {
     "DL0510": Code(
         "an update of something that is no buffer",
         "`update` gives a `buffer` of this module its value for the next step. Parameters change by training, and names "
-        "are bound with `=`.",
+        "are bound with `=`. In a `train` block `update` changes parameters and what layers own as well.",
     ),
     "DL0511": Code(
         "an update in inference",
@@ -505,8 +505,9 @@ CODES: dict[str, Code] = {
     ),
     "DL0536": Code(
         "a train block without inputs or objectives",
-        "A `train` block says in its second bracket what a batch has, and minimises something: `minimize LOSS using OPTIMIZER`, "
-        "at least once.",
+        "A `train` block says in its second bracket what a batch has, and minimises or updates something: "
+        "`minimize LOSS using OPTIMIZER` or `update NAME = VALUE`, at least once. `dslc doctor` and `dslc verify --gradients` "
+        "look at what is minimised.",
     ),
     "DL0537": Code(
         "a gradient given by hand",

@@ -46,6 +46,14 @@ BATCH = 64
 @click.option(
     "--every-save", metavar="N", type=click.IntRange(min=1), help="Steps between checkpoints; as validation by default."
 )
+@click.option(
+    "--patience",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="End after N validations in a row that are not better than the best.",
+)
+@click.option("--watch", metavar="NAME", default="", help="What is best where it is lowest: the first loss by default.")
+@click.option("--highest", is_flag=True, help="What is watched is best where it is highest, as an accuracy.")
 @click.option("-o", "--out", metavar="DIR", help="The folder of the training; `runs/BLOCK` by default.")
 @click.option("--resume", is_flag=True, help="Go on with the training in that folder.")
 @click.option("--amp", type=click.Choice(["bf16"]), help="Products in bf16, parameters in f32.")
@@ -69,6 +77,9 @@ def train_command(
     validation: float,
     every_validation: int | None,
     every_save: int | None,
+    patience: int | None,
+    watch: str,
+    highest: bool,
     out: str | None,
     resume: bool,
     amp: str | None,
@@ -84,6 +95,7 @@ def train_command(
     dslc train gpt2.dl Pretrain --backend jax --data stdlib --size T=129 --steps 2000 --batch 16
     dslc train net.dl --data image=x.npy,label=table.csv:kind --steps 500 --out runs/first
     dslc train net.dl --data image=x.npy,label=table.csv:kind --steps 500 --out runs/first --resume
+    dslc train net.dl --data iris --epochs 1000 --validation 0.2 --patience 10 --watch accuracy --highest
 
     The folder gets weights.safetensors (the best, or the last where nothing is held out), checkpoints, curves.csv and curves.png.
     Ctrl-C saves and ends with code 130; `--resume` then goes on to the numbers of a training that was never interrupted.
@@ -98,6 +110,8 @@ def train_command(
 
     if steps is not None and epochs is not None:
         raise click.UsageError("give `--steps` or `--epochs`, not both")
+    if (patience or watch or highest) and not validation:
+        raise click.UsageError("`--patience`, `--watch` and `--highest` are about data that is held out: give `--validation SHARE`")
     found = find_backend(backend)
 
     def compiled(more: Mapping[str, object]) -> Training:
@@ -107,7 +121,7 @@ def train_command(
         return training
 
     def begin(program: Program, seed: int) -> Mapping[str, np.ndarray]:
-        return weights_of(program, weights, seed)
+        return weights_of(program, weights, seed, training.updated)
 
     training = compiled({})
     how = TrainOptions(amp, accumulate)
@@ -128,6 +142,9 @@ def train_command(
         device,
         tensorboard,
         data,
+        patience or 0,
+        watch,
+        highest,
     )
     outcome = train(job, wanted, reporter(as_json=as_json, terminal=sys.stdout.isatty()))
     if not as_json:

@@ -18,6 +18,8 @@ def described(training: Training, data: Dataset, settings: Settings, backend: st
     """Each part by what it is called. The last is a digest of all that is computed, for differences that nothing else shows."""
     found = {"the block": training.name, "the backend": backend, "the batch": str(settings.batch)}
     found["the data held out"] = str(settings.validation)
+    if settings.watch:
+        found["what is best"] = f"the {'highest' if settings.highest else 'lowest'} `{settings.watch}`"
     found["the data"] = settings.data
     found["the number of rows"] = str(data.rows)
     found |= {f"the hyper-parameter `{name}`": str(value) for name, value in training.hyper.items()}

@@ -17,6 +17,7 @@ from types import FrameType
 
 from backends.base import Number, TrainingSession
 from dsl.data.dataset import Dataset
+from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.trainer.checkpoint import Checkpoints, Memory, compare, no_checkpoint
 from dsl.trainer.curves import VALIDATION, Curves, draw, tensorboard
 from dsl.trainer.describe import described
@@ -47,7 +48,7 @@ class _Loop:
     def __init__(self, job: Job, settings: Settings, reporter: Reporter) -> None:
         self.job = job
         self.reporter = reporter
-        self.checkpoints = Checkpoints(settings.out, job.training.program)
+        self.checkpoints = Checkpoints(settings.out, job.training.program, job.training.updated)
         self.described = described(job.training, job.data, settings, job.backend)
         self.best: tuple[int, float] | None = None
         self.done = 0
@@ -62,6 +63,7 @@ class _Loop:
         self.first = self.done
         self.per_epoch = job.data.batch_count(settings.batch)
         self.every_validation = settings.every_validation or _epochs(self.per_epoch)
+        self.watched = watched(job, settings)
         self.since: list[Mapping[str, float]] = []
         self.session = job.begin(job.weights(seed), seed)
         self.plateaus = Plateaus(job.training)
@@ -96,12 +98,14 @@ class _Loop:
         self.reporter.started(self.done, settings.steps)
         if self.done >= settings.steps:
             self.reporter.noted(f"nothing is left to do: {self.done} steps are done")
+        elif self._lost_patience():
+            self.reporter.noted(f"nothing is left to do: {self._patience_lost()}")
         interrupted = False
         started, counted = time.perf_counter(), self.done
         read = started
         with _interrupts() as asked:
             batches = batches_from(self.job.data, settings, self.done, self.per_epoch)
-            while self.done < settings.steps:
+            while self.done < settings.steps and not self._lost_patience():
                 batch = next(batches)
                 self.pending.append((self.done, self.session.step(self.done, batch)))
                 self.done += 1
@@ -122,6 +126,8 @@ class _Loop:
                     self._save(best=better)
                 if interrupted:
                     break
+                if self._lost_patience():
+                    self.reporter.noted(self._patience_lost())
         self._end()
         return Outcome(self.done, self._ordered(mean_of(list(self.recent))), self.best, interrupted)
 
@@ -168,11 +174,10 @@ class _Loop:
             if self.writer is not None:
                 for name, value in values.items():
                     self.writer.add_scalar(f"{VALIDATION}{name}", value, self.done)
-            first = next(iter(self.job.training.objectives), None)
-            loss = values[first.name] if first is not None else math.nan
-            better = math.isfinite(loss) and (self.best is None or loss < self.best[1])
+            seen = values.get(self.watched, math.nan)
+            better = math.isfinite(seen) and (self.best is None or self._is_better(seen, self.best[1]))
             if better:
-                self.best = (self.done, loss)
+                self.best = (self.done, seen)
             self.reporter.evaluated(self.done, values, best=better)
         if regular:
             for key in self.plateaus.see(self.done, values, self.session):
@@ -180,12 +185,36 @@ class _Loop:
                 self.reporter.noted(f"step {self.done}: the learning rate of {key} is {factor:g} of what it was")
         return better
 
+    def _is_better(self, value: float, best: float) -> bool:
+        return value > best if self.settings.highest else value < best
+
+    def _lost_patience(self) -> bool:
+        """Whether as many validations as the user waits for have come to nothing since the best one."""
+        since = self.done - (self.best[0] if self.best is not None else 0)
+        whole = self.done % self.every_validation == 0
+        return 0 < self.settings.patience <= since // self.every_validation and whole and self.job.held_out is not None
+
+    def _patience_lost(self) -> str:
+        times = "1 validation" if self.settings.patience == 1 else f"{self.settings.patience} validations"
+        best = f"than in step {self.best[0]}" if self.best is not None else "than nothing"
+        return f"stopped after step {self.done}: in {times} `{self.watched}` was not better {best}"
+
     def _save(self, *, best: bool) -> None:
         self.curves.write()
         memory = Memory(self.done, self.settings.seed, self.described, self.best, self.plateaus.state())
-        only = best or self.job.held_out is None or not self.job.training.objectives
+        only = best or self.job.held_out is None or not self.watched
         self.checkpoints.save(memory, self.session.weights(), self.session.moments(), best=only)
         self.saved = self.done
+
+
+def watched(job: Job, settings: Settings) -> str:
+    """The loss or metric whose best validation counts, empty where there is none. SpecError where the block lacks what is asked for."""
+    name = settings.watch or next((o.name for o in job.training.objectives), "")
+    if (settings.watch or settings.patience) and name not in job.names:
+        near = did_you_mean(name, job.names)
+        help = f"did you mean `{near}`?" if near else f"its losses and metrics: {', '.join(f'`{n}`' for n in job.names) or 'none'}"
+        raise SpecError(Diagnostic("DL0849", f"`{job.training.name}` has no loss or metric `{name}` to watch", help=help), exit_code=2)
+    return name
 
 
 def evaluate(session: TrainingSession, data: Dataset, batch: int) -> dict[str, float]:

@@ -11,7 +11,9 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`steps` is the number of the last step, counted from 1. `every_validation` and `every_save` are in steps; with `validation` 0
-    nothing is held out. `data` is what the user calls the data, for the checkpoint. A `seed` below 0 is none: 0, or the checkpoint's."""
+    nothing is held out. `data` is what the user calls the data, for the checkpoint. A `seed` below 0 is none: 0, or the checkpoint's.
+    With `patience` above 0 the training ends after so many validations in a row that are not better than the best. What is better
+    is the lower first loss, or value called `watch`; the higher one with `highest`."""
 
     out: Path
     steps: int
@@ -24,6 +26,9 @@ class Settings:
     device: str = "cpu"
     tensorboard: bool = False
     data: str = ""
+    patience: int = 0
+    watch: str = ""
+    highest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
