@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dsl.compiler import check, run
+from dsl.compiler import check, compile_spec, run
 from dsl.diagnostics import SpecError
 from dsl.hosts.forest import from_scikit_learn
 from dsl.source import Source
@@ -195,6 +195,89 @@ def test_three_blobs_that_lie_apart_are_recovered(target: str) -> None:
     assert np.array_equal(found["cluster"], blob)
     means = [points[blob == i].mean(axis=0) for i in range(3)]
     np.testing.assert_allclose(found["centers"], means, rtol=1e-5, atol=1e-5)
+
+
+# --- densities --------------------------------------------------------------------------------------------------------------------
+
+CENTER = np.array([1.0, -2.0, 0.5])
+COVARIANCE = np.array([[2.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 0.5]])
+GAUSSIAN = {"center": CENTER, "factor": np.linalg.cholesky(COVARIANCE)}
+
+
+@pytest.mark.system("gaussian-density")
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_density_is_the_closed_form(target: str) -> None:
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    spec = LINEAR / "gaussian_density.dl"
+    found = run(spec, {"x": x}, target=target, weights=GAUSSIAN, float_type=DType.F64).outputs["log_prob"]
+    distance = np.einsum("ni,ij,nj->n", x - CENTER, np.linalg.inv(COVARIANCE), x - CENTER)
+    closed = -0.5 * (distance + math.log((2 * math.pi) ** 3 * np.linalg.det(COVARIANCE)))
+    np.testing.assert_allclose(found, closed, atol=1e-6, rtol=0)
+
+
+@pytest.mark.system("gaussian-density")
+@pytest.mark.parametrize("target", TARGETS)
+def test_samples_have_the_covariance(target: str) -> None:
+    weights = {name: value.astype(np.float32) for name, value in GAUSSIAN.items()}
+    settings = {"draws": 100_000}
+    found = run(LINEAR / "gaussian_density.dl", {}, settings, entry="sample", target=target, weights=weights).outputs["x"]
+    assert np.linalg.norm(np.cov(found.T) - COVARIANCE) < 0.03 * np.linalg.norm(COVARIANCE)
+    np.testing.assert_allclose(found.mean(axis=0), CENTER, atol=0.03)
+
+
+@pytest.mark.system("gaussian-density")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+def test_fitting_in_training_keeps_the_mean_and_the_factor_of_the_covariance(target: str) -> None:
+    x = np.random.default_rng(0).standard_normal((50, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 2.0, 0.3], [0.0, 0.0, 0.7]])
+    spec = LINEAR / "gaussian_density.dl"
+    found = run(spec, {"x": x}, entry="fit", target=target, training=True, float_type=DType.F64)
+    covariance = np.cov(x.T, bias=True)
+    np.testing.assert_allclose(found.outputs["covariance"], covariance, rtol=1e-12)
+    np.testing.assert_allclose(found.updates["center"], x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.updates["factor"], np.linalg.cholesky(covariance), rtol=1e-10, atol=1e-12)
+
+
+# --- principal components ---------------------------------------------------------------------------------------------------------
+
+
+def stretched(rows: int = 200) -> np.ndarray:
+    """Centred rows of 8 features with standard deviations from 3 down to 0.2, rotated."""
+    random = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(random.standard_normal((8, 8)))
+    x = random.standard_normal((rows, 8)) * np.geomspace(3, 0.2, 8) @ rotation
+    return np.asarray(x - x.mean(axis=0))
+
+
+@pytest.mark.system("pca")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+@pytest.mark.parametrize("components", [1, 2, 5, 8])
+def test_what_is_lost_is_the_sum_of_the_discarded_squared_singular_values(target: str, components: int) -> None:
+    x = stretched() + 5.0
+    spec = LINEAR / "pca.dl"
+    found = run(spec, {"x": x}, {"components": components}, target=target, float_type=DType.F64).outputs
+    discarded = (np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[components:] ** 2).sum()
+    assert found["codes"].shape == (200, components)
+    assert ((x - found["reconstruction"]) ** 2).sum() == pytest.approx(discarded, rel=1e-9, abs=1e-9)
+    assert float(found["discarded"]) == pytest.approx(discarded, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.system("pca")
+def test_a_linear_autoencoder_comes_within_a_percent_of_it(tmp_path: Path) -> None:
+    x = stretched()
+    data = saved(tmp_path, "stretched", {"x": x})
+    curve = trained("linear/pca.dl:Autoencoder", data, tmp_path / "run", "--batch", len(x))
+    least = (np.linalg.svd(x, compute_uv=False)[2:] ** 2).sum()
+    assert least * (1 - 1e-5) <= curve[-1]["error"] < 1.01 * least
+
+
+@pytest.mark.system("pca")
+def test_onnx_has_no_singular_values_and_says_so() -> None:
+    with pytest.raises(SpecError) as problem:
+        compile_spec(LINEAR / "pca.dl", "onnx")
+    (found,) = problem.value.diagnostics
+    assert found.code == "DL0705"
+    assert found.message.startswith("the backend `onnx` cannot express `svd`: ONNX has no operator that factors")
+    assert found.help == "`torch` and `jax` can"
 
 
 # --- trees ------------------------------------------------------------------------------------------------------------------------

@@ -161,3 +161,20 @@ def test_a_wider_network_that_reuses_the_weights_of_a_narrower_one_begins_where_
     )
     again = trained("mlp/double_descent.dl", data, tmp_path / "again", *settings, "--set", "width=3", "--steps", 52)
     assert wide[0]["loss"] == pytest.approx(again[-1]["loss"], rel=1e-9)
+
+
+# --- any points -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system("relu-memoriser")
+@pytest.mark.parametrize("target", TARGETS)
+def test_fifty_points_with_random_values_are_fitted_by_solving_for_the_weights(target: str) -> None:
+    spec = MLP / "relu_memoriser.dl"
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((50, 7)), random.standard_normal(50)
+    weights = dict(init(spec, float_type=DType.F64))
+    solved = run(spec, {"x": x, "y": y}, entry="fit", target=target, weights=weights, float_type=DType.F64).outputs
+    weights |= {name: solved[name] for name in ("b", "v")}
+    assert sum(value.size for value in weights.values()) == 107
+    found = run(spec, {"x": x}, target=target, weights=weights, float_type=DType.F64).outputs["y"]
+    np.testing.assert_allclose(found, y, atol=1e-6, rtol=0)
