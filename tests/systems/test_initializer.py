@@ -1,0 +1,167 @@
+"""What parameters begin with: the scale by the sizes of a layer, what the labels say, and the weights of a smaller network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from dsl.compiler import compile_graph, run
+from dsl.initial_values import initial_weights
+from dsl.source import Source
+from tests.agreement import Agreement
+from tests.small import SPECS
+from tests.systems.expressions import TARGETS
+
+every_target = pytest.mark.parametrize("target", TARGETS)
+
+
+def source(body: str, kind: str = "float[B, 784]", definitions: str = "") -> Source:
+    return Source("case", f"{definitions}\nmodel M()(x: {kind}) {{ return x -> {body} }}")
+
+
+def weights(body: str, kind: str = "float[B, 784]", seed: int = 0) -> dict[str, np.ndarray]:
+    return initial_weights(compile_graph(source(body, kind)), seed)
+
+
+# --- by the sizes of the layer --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system("xavier")
+def test_xavier_of_a_layer_from_784_to_100() -> None:
+    uniform = weights("it: Linear(100, init=xavier_uniform)")["it.weight"]
+    assert uniform.shape == (100, 784)
+    assert np.abs(uniform).max() == pytest.approx(0.0823853, rel=1e-3) and np.abs(uniform).max() < 0.0823853
+    by_fan_in = weights("it: Linear(100, init=lecun_normal)")["it.weight"]
+    assert by_fan_in.std() == pytest.approx(0.0357143, rel=0.02)
+    for init in ("xavier_uniform", "xavier_normal"):
+        assert weights(f"it: Linear(100, init={init})")["it.weight"].var() == pytest.approx(2 / 884, rel=0.02)
+
+
+@pytest.mark.system("xavier")
+def test_the_fans_of_a_convolution_count_its_kernel() -> None:
+    kernel = weights("it: Conv2d(64, 5, init=xavier_normal)", "float[B, 32, 9, 9]")["it.weight"]
+    assert kernel.shape == (64, 32, 5, 5)
+    assert kernel.var() == pytest.approx(2 / (32 * 25 + 64 * 25), rel=0.02)
+
+
+@pytest.mark.system("kaiming")
+def test_kaiming_of_a_layer_of_784_inputs_and_of_a_kernel() -> None:
+    assert weights("it: Linear(1000, init=kaiming_normal)")["it.weight"].std() == pytest.approx(0.0505076, rel=0.01)
+    kernel = weights("it: Conv2d(64, 3, init=kaiming_normal)", "float[B, 32, 9, 9]")["it.weight"]
+    assert kernel.std() == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.02)
+
+
+@pytest.mark.system("kaiming")
+@every_target
+@pytest.mark.parametrize("init", ["kaiming_normal", "kaiming_uniform"])
+def test_ten_relu_layers_keep_the_second_moment_within_a_factor_of_two(init: str, target: str) -> None:
+    x = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
+    spec = source(f"repeat(10) {{ Linear(512, init={init}) -> relu }}", "float[B, 512]")
+    y = run(spec, {"x": x}, target=target).outputs["y"]
+    assert 0.5 < np.mean(y**2) / np.mean(x**2) < 2
+
+
+@pytest.mark.system("orthogonal")
+def test_a_tall_orthogonal_matrix_has_orthonormal_columns_and_a_wide_one_rows() -> None:
+    tall = weights("it: Linear(200, init=orthogonal)", "float[B, 30]")["it.weight"]
+    wide = weights("it: Linear(30, init=orthogonal(2.0))", "float[B, 200]")["it.weight"]
+    assert tall.shape == (200, 30)
+    np.testing.assert_allclose(tall.T @ tall, np.eye(30), atol=1e-5)
+    np.testing.assert_allclose(wide @ wide.T, 4 * np.eye(30), atol=1e-5)
+
+
+# --- constants and draws --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system("basic-init")
+def test_a_million_normal_draws_have_their_deviation_and_zeros_and_constants_are_exact() -> None:
+    spec = source("it: Linear(1000, init=normal(std=0.01), bias_init=constant(0.5)) -> last: Linear(2)", "float[B, 1000]")
+    drawn = initial_weights(compile_graph(spec))
+    assert drawn["it.weight"].std() == pytest.approx(0.01, rel=0.02) and abs(drawn["it.weight"].mean()) < 1e-4
+    assert (drawn["it.bias"] == 0.5).all() and not drawn["last.bias"].any()
+    uniform = weights("it: Linear(1000, init=uniform(-0.5, 1.5))", "float[B, 1000]")["it.weight"]
+    assert uniform.min() >= -0.5 and uniform.max() < 1.5 and uniform.mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.system("basic-init")
+def test_the_draws_of_a_seed_are_the_same_on_every_target() -> None:
+    spec = source("it: Linear(3, init=normal(std=0.01), bias=false)", "float[B, 5]")
+    found = {t: run(spec, {"x": np.eye(5)}, target=t, seed=7).outputs["y"] for t in TARGETS}
+    drawn = initial_weights(compile_graph(spec), 7)["it.weight"].T
+    for y in found.values():
+        np.testing.assert_allclose(y, drawn, atol=1e-8)
+    assert not np.allclose(found["torch"], run(spec, {"x": np.eye(5)}, target="torch", seed=8).outputs["y"])
+
+
+@pytest.mark.system("residual-scale")
+def test_both_projections_of_every_block_begin_smaller_by_the_depth() -> None:
+    parameters = compile_graph(SPECS / "language" / "gpt2.dl").parameters()
+    stds = {name: p.initial.arguments["std"] for name, p in parameters.items() if p.initial.kind == "normal"}
+    projections = [name for name in stds if name.endswith(("attn.out.weight", "proj.weight"))]
+    assert len(projections) == 24
+    assert all(stds[name] == pytest.approx(0.00408248, abs=1e-8) for name in projections)
+    others = {stds[name] for name in stds if name not in projections and name != "wpe.weight"}
+    assert others == {0.02}
+
+
+# --- by the labels --------------------------------------------------------------------------------------------------------------
+
+
+def losses(expression: str, x: np.ndarray, y: np.ndarray, target: str) -> float:
+    text = f"model M()(x: float[B, 4], y: float[B, 1]) {{ return {expression} }}"
+    return float(next(iter(run(Source("case", text), {"x": x, "y": y}, target=target).outputs.values())))
+
+
+@pytest.mark.system("output-bias")
+@every_target
+def test_a_tenth_of_positives_begins_at_the_loss_of_knowing_that(target: str) -> None:
+    bias = weights("it: Linear(1, bias_init=logit_prior(0.1))")["it.bias"]
+    assert bias[0] == pytest.approx(-2.1972, abs=1e-4)
+    x, y = np.zeros((100, 4)), np.repeat([1.0, 0.0], [10, 90])[:, None]
+    assert losses("bce_with_logits(x -> Linear(1, bias_init=logit_prior(0.1)), y)", x, y, target) == pytest.approx(
+        0.3251, abs=1e-4
+    )
+    assert losses("bce_with_logits(x -> Linear(1), y)", x, y, target) == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.system("output-bias")
+@every_target
+def test_a_mean_of_fifty_begins_at_the_variance(target: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = 0.01 * rng.normal(size=(20_000, 4)), rng.normal(50, 10, size=(20_000, 1))
+    assert losses("mse(x -> Linear(1, bias_init=constant(50)), y)", x, y, target) == pytest.approx(100, rel=0.03)
+    assert losses("mse(x -> Linear(1), y)", x, y, target) == pytest.approx(2600, rel=0.03)
+
+
+@pytest.mark.system("output-bias")
+@every_target
+def test_the_forget_gates_begin_open_and_the_others_half_open(target: str) -> None:
+    spec = source("gates: Linear(4 * 3, init=zeros, bias_init=gate_bias) -> sigmoid", "float[B, 2]")
+    y = run(spec, {"x": np.ones((1, 2))}, target=target).outputs["y"][0]
+    np.testing.assert_allclose(y.reshape(4, 3), np.repeat([[0.5], [0.731059], [0.5], [0.5]], 3, axis=1), atol=1e-6)
+
+
+# --- verification ---------------------------------------------------------------------------------------------------------------
+
+
+def chain(inits: Sequence[str]) -> str:
+    return " -> ".join(f"Linear(4, init={init}, bias_init=normal(std=0.1))" for init in inits)
+
+
+CASES = {
+    "xavier": chain(["xavier_uniform", "xavier_normal"]),
+    "kaiming": chain(["kaiming_uniform", "kaiming_normal", "kaiming_normal_out"]),
+    "basic-init": chain(["constant(0.3)", "zeros", "normal(std=0.5)", "uniform(-1, 1)", "truncated_normal(std=0.5)"]),
+    "orthogonal": chain(["orthogonal", "orthogonal(0.5)", "identity"]),
+    "output-bias": "Linear(1, bias_init=logit_prior(0.1)) -> Linear(8, bias_init=gate_bias)",
+    "residual-scale": "repeat(2) { Linear(4, init=normal(std=0.02 / sqrt(2 * 2))) }",
+}
+
+
+@pytest.mark.verification
+@pytest.mark.parametrize("body", [pytest.param(case, id=name, marks=pytest.mark.system(name)) for name, case in CASES.items()])
+def test_targets_agree(body: str, agrees: Agreement) -> None:
+    agrees(source(body, "float[B, 4]").text, sizes=[{"B": 3}])
