@@ -205,7 +205,7 @@ class Applier:
         named = next((g for g in given if g.name is not None), None)
         if named is not None:
             raise error("DL0203", f"`{function.name}` takes no argument `{named.name}`", named.place)
-        if not all(is_static(g.value) for g in given):
+        if not all(is_static(g.value) or (function.moves and isinstance(g.value, tuple)) for g in given):
             raise error("DL0404", f"`{function.name}` takes values that are known when the graph is made", span)
         try:
             return function.call(*(g.value for g in given))

@@ -112,7 +112,8 @@ def required_multiples(body: tuple[syntax.Statement, ...], hyper: Mapping[str, o
             for part in _conjuncts(statement.condition):
                 match part:
                     case syntax.Comparison(
-                        (syntax.Binary("%", syntax.Name(name), syntax.Literal() | syntax.Name() as by), syntax.Literal(0)), ("==",)
+                        (syntax.Binary("%", syntax.Name(name), syntax.Literal() | syntax.Name() as by), syntax.Literal(0)),
+                        ("==",),
                     ):
                         divisor = by.value if isinstance(by, syntax.Literal) else hyper.get(by.id)
                         if isinstance(divisor, int) and divisor > 0:

@@ -28,6 +28,11 @@ class StaticFunction:
     name: str
     call: Callable[..., object]
 
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves or counts what is in a list, so that tensors may be."""
+        return self.name in ("len", "enumerate", "zip", "reversed", "list")
+
 
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
