@@ -161,7 +161,7 @@ class Roots:
                 op = "param" if parameter.trained else "buffer"
                 node = frame.graph.add(op, (), {"path": path}, (parameter.type,), spans=(expression.span,))
                 return tensor(Value(node.id), parameter.type.rank)
-            inner = [c.target.graph for c in graph.calls() if c.target is not None and c.target.child == name]
+            inner = [n.target.graph for n in graph.layers() if n.target is not None and n.target.child == name]
             if inner:
                 return Instance(f"{instance.name}.{name}", instance.layer, instance.span, inner, used=True)
         known = [n for g in instance.graphs for n in (*g.parameters, *g.children)]
