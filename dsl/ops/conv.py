@@ -48,7 +48,7 @@ def _normalize_conv(types: tuple[TensorType, ...], attributes: dict[str, Attribu
     stride = per_axis(attributes["stride"], "stride", len(kernel), 1)
     dilation = per_axis(attributes["dilation"], "dilation", len(kernel), 1)
     spans = tuple(map(span, kernel, dilation))
-    padding = canonical_padding(attributes["padding"], types[0].shape[2:], spans, stride)
+    padding = canonical_padding(attributes["padding"], types[0].shape[2:], spans, stride, ("same", "valid", "full"))
     groups = integer(attributes["groups"], "groups", 1)
     return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
 
@@ -172,7 +172,8 @@ CARDS: tuple[Card, ...] = (
         notes=(
             "Cross-correlation: the kernel is not flipped, as in torch.nn.functional.conv2d, lax.conv_general_dilated and ONNX "
             "Conv. `padding` is a number, one for each spatial axis, a (low, high) pair for each, "
-            '"valid", or "same": output ceil(n / stride), with the odd place at the end, as in tf.nn.convolution, '
+            '"valid", "full" (every place that the kernel touches), or "same": output ceil(n / stride), with the odd place at the '
+            "end, as in tf.nn.convolution, "
             "torch's padding='same' and ONNX SAME_UPPER. "
             "Output size: (n + low + high - dilation * (kernel - 1) - 1) // stride + 1."
         ),

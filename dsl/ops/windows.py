@@ -27,7 +27,7 @@ def canonical_padding(
     stride: tuple[int, ...],
     named: tuple[str, ...] = ("same", "valid"),
 ) -> Pairs:
-    """`padding` as `(low, high)` for each spatial axis, from a number, numbers, pairs, "same" or "valid"."""
+    """`padding` as `(low, high)` for each spatial axis, from a number, numbers, pairs, or one of the names."""
     if isinstance(value, str):
         if value not in named:
             choices = "".join(f', "{n}"' for n in named)
@@ -35,6 +35,8 @@ def canonical_padding(
             raise OpError(message, "padding", code=BAD_ATTRIBUTE)
         if value == "valid":
             return tuple((0, 0) for _ in sizes)
+        if value == "full":
+            return tuple((reach - 1, reach - 1) for reach in spans)
         return tuple(_same(n, s, step) for n, s, step in zip(sizes, spans, stride, strict=True))
     if not any(isinstance(v, tuple) for v in listed(value)):
         return tuple((p, p) for p in per_axis(value, "padding", len(sizes), 0))
