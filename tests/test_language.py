@@ -116,6 +116,23 @@ def test_functions_and_layers_are_hyper_parameters() -> None:
     assert "tanh" in {n.op for g in compiled.main.callees() for n in g}
 
 
+def test_a_function_may_be_given_a_layer_of_its_caller_or_an_entry_point_of_one() -> None:
+    before = """
+    fn twice(f: fn, x) = f(f(x))
+    module Two() {
+      layer fc = Linear(4, bias=false)
+      def forward(x: float[B, 4]) -> float[B, 4] { return fc(x) }
+      def other(x: float[B, 4]) -> float[B, 4] { return 2 * fc(x) }
+    }
+    """
+    body = "layer net = Two()\nreturn twice(net, x), 4 * twice(net, x) - twice(net.other, x), net(net(x)) - twice(net, x)"
+    compiled = program(body, before=before)
+    assert list(compiled.parameters()) == ["net.fc.weight"]
+    found = list(run(compiled, x=np.ones((2, 4))).values())
+    assert np.abs(found[0]).min() > 0
+    np.testing.assert_allclose(found[1:], 0, atol=1e-12)
+
+
 def test_hyper_parameters_are_set_from_outside() -> None:
     text = (
         'model M(widths: list = [3], act: fn = relu, name: str = "a")(x: float[B, 4]) { return x -> MLP(widths, out=2, act=act) }'
@@ -357,3 +374,17 @@ def test_the_numbers_of_a_set_go_along_one_axis_and_back() -> None:
 def test_a_set_is_made_of_as_many_numbers_as_it_has() -> None:
     with pytest.raises(SpecError, match="these parameters are 10 numbers"):
         program("layer net = Linear(2)\ny = net(x)\nlayer other = net with unflatten(x[0], net.params)\nreturn y, other(x)")
+
+
+def test_a_pattern_takes_a_part_of_a_set_and_the_layer_keeps_the_rest() -> None:
+    body = 'layer net = MLP([3], out=2)\ny = net(x)\nlayer bent = net with 0 * net.params."**.weight"\nreturn bent(x) - net.linear_1.bias'
+    (difference,) = run(program(body), x=np.ones((2, 4))).values()
+    np.testing.assert_array_equal(difference, 0)
+
+
+def test_a_pattern_that_means_nothing_is_an_error() -> None:
+    with pytest.raises(SpecError, match="no parameter has such a name") as caught:
+        program('layer net = Linear(3)\ny = net(x)\nlayer other = net with 0 * net.params."**.scale"\nreturn other(x)')
+    assert caught.value.diagnostics[0].help == "there is weight, bias"
+    with pytest.raises(SpecError, match="a name pattern stands after"):
+        program('layer net = Linear(3)\nreturn net(x) + net."weight"')
