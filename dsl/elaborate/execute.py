@@ -126,7 +126,7 @@ class Executor:
         elif isinstance(value, Training | Sugar | Unit):
             raise error("DL0404", f"{describe(value)} cannot be bound to a name", span)
         known = frame.names.get(pattern.id)
-        if known is not None and isinstance(known.value, Instance):
+        if known is not None and isinstance(known.value, Instance) and not isinstance(value, Instance):
             raise SpecError(
                 Diagnostic(
                     "DL0206", f"`{pattern.id}` is a layer here", pattern.span, labels=(Label(known.span, "declared here"),)
