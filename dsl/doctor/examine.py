@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.doctor import engine
-from dsl.doctor.checks import baseline, batch, gradients, initial_loss, inputs, overfit, scale, units
+from dsl.doctor.checks import baseline, batch, gradients, initial_loss, inputs, overfit, scale, symmetry, units
 from dsl.doctor.finding import Finding, Report
 from dsl.doctor.samples import take_sample
 from dsl.doctor.subject import Subject
@@ -22,6 +22,7 @@ CHECKS: Mapping[str, Check] = {
     units.NAME: units.check_units,
     scale.NAME: scale.check_scale,
     gradients.NAME: gradients.check_gradients,
+    symmetry.NAME: symmetry.check_symmetry,
     overfit.NAME: overfit.check_overfit,
     baseline.NAME: baseline.check_baseline,
 }
@@ -45,7 +46,7 @@ def examine(
         raise SpecError(Diagnostic("DL0839", message, help="inputs stand in the second brackets: `train T()(x: float[B, 4])`"))
     if not training.objectives:
         message = f"`{training.name}` minimises nothing, so there is no loss and no gradient to look at"
-        raise SpecError(Diagnostic("DL0839", message, help="the doctor looks at blocks with a `minimize`"))
+        raise SpecError(Diagnostic("DL0536", message, help="the doctor looks at blocks with a `minimize`"))
     sample = take_sample(training, data, sizes or {}, batch, seed)
     subject = Subject(training, sample, seed, steps, engine.installed())
     findings = tuple(finding for name in checks or CHECKS for finding in CHECKS[name](subject))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dsl.compiler import compile_graph, run
+from dsl.cli import run as dslc
+from dsl.compiler import compile_graph, compile_training, run
+from dsl.doctor.examine import examine
+from dsl.doctor.finding import Status
 from dsl.initial_values import initial_weights
 from dsl.source import Source
+from dsl.weights import load_weights
 from tests.agreement import Agreement
 from tests.small import SPECS
 from tests.systems.expressions import TARGETS
@@ -94,6 +99,32 @@ def test_the_draws_of_a_seed_are_the_same_on_every_target() -> None:
     for y in found.values():
         np.testing.assert_allclose(y, drawn, atol=1e-8)
     assert not np.allclose(found["torch"], run(spec, {"x": np.eye(5)}, target="torch", seed=8).outputs["y"])
+
+
+CONSTANT = Path(__file__).parents[1] / "doctor" / "constant_weights.dl"
+
+
+@pytest.mark.system("basic-init")
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_hidden_units_that_begin_alike_stay_so_however_long_they_are_trained(backend: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data, folder = tmp_path / "data.npz", tmp_path / "run"
+    np.savez(data, allow_pickle=False, x=rng.normal(size=(64, 6)).astype(np.float32), label=rng.integers(0, 3, 64))
+    arguments = ["--data", str(data), "--batch", "16", "--steps", "60", "-o", str(folder), "-b", backend]
+    assert dslc(["train", str(CONSTANT), *arguments]) == 0
+    trained = load_weights(folder / "weights.safetensors", compile_training(CONSTANT)[0].program)
+    first, last = trained["net.first.weight"], trained["net.last.weight"]
+    assert np.abs(first[0] - 0.1).max() > 0.05  # it has learned something
+    np.testing.assert_allclose(first, np.broadcast_to(first[:1], first.shape), atol=1e-4)
+    np.testing.assert_allclose(last, np.broadcast_to(last[:, :1], last.shape), atol=1e-4)
+
+
+@pytest.mark.system("basic-init")
+def test_the_doctor_names_the_layer_of_constants() -> None:
+    (finding,) = examine(compile_training(CONSTANT)[0], checks=["symmetry"]).findings
+    assert finding.status is Status.WARNING
+    assert finding.message.startswith("the 8 units of `net.first` begin alike")
+    assert finding.span.line == 2
 
 
 @pytest.mark.system("residual-scale")
