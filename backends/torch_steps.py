@@ -218,7 +218,10 @@ class StepWriter:
         ]
         if len(update.assigned) > 1:  # what is changed first may be read by the next
             lines += [Line(2, f"{results[name]} = {results[name]}.clone()") for name in shared(graph, update)]
-        lines += [Line(2, "", call(f"{tensor_at(path, self._is_trained(path))}.copy_", results[name])) for path, name in update.assigned.items()]
+        lines += [
+            Line(2, "", call(f"{tensor_at(path, self._is_trained(path))}.copy_", results[name]))
+            for path, name in update.assigned.items()
+        ]
         return [*lines, *(Line(1, f"found[{quoted(name)}] = {results[name]}") for name in self.training.reported(update))]
 
     def _reported(self, update: Update) -> list[Line]:

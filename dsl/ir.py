@@ -133,7 +133,7 @@ class Graph:
     defaulted (functions and layers by name), `kind` one of "model", "module", "fn", "train", "body" (the anonymous body of a `repeat`),
     "block" (see above). `lists` are the results that are lists of tensors, each with the names of the outputs that it is made of.
     `backward` is the gradient that the spec itself gives for a `fn`: a graph from the gradients of its outputs, followed by its inputs, to
-    the gradients of its floating inputs, in order.
+    the gradients of its floating inputs, in order. What is at the paths `kept` is owned even if nothing reads it.
     """
 
     def __init__(self, definition: str, entry: str = "forward", kind: str = "module", span: Span = NOWHERE) -> None:
@@ -142,12 +142,14 @@ class Graph:
         self.kind = kind
         self.span = span
         self.doc = ""
+        self.entry_doc = ""
         self.library = False
         self.hyper: dict[str, StaticValue] = {}
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, Value] = {}
         self.updates: dict[str, Value] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.kept: frozenset[str] = frozenset()
         self.children: dict[str, None] = {}
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
@@ -223,7 +225,8 @@ class Graph:
         while True:
             nodes = [n for n in self if n.id in found]
             applied = {layer for n in nodes for layer in _applied(n)}
-            missing = {path.split(".")[0] for n in nodes for path in _read(n) if "." in path} - applied
+            paths = (*self.kept, *(path for n in nodes for path in _read(n)))
+            missing = {path.split(".")[0] for path in paths if "." in path} - applied
             owner = next((n for n in self if missing.intersection(_applied(n))), None)
             if owner is None:
                 return found
@@ -294,11 +297,11 @@ class Graph:
     def copy(self) -> Graph:
         """A graph that shares the nodes (they are immutable) and may be rewritten on its own."""
         other = Graph(self.definition, self.entry, self.kind, self.span)
-        other.doc, other.library = self.doc, self.library
+        other.doc, other.entry_doc, other.library = self.doc, self.entry_doc, self.library
         other.hyper, other.inputs, other.outputs = dict(self.hyper), dict(self.inputs), dict(self.outputs)
         other.updates, other.parameters, other.children = dict(self.updates), dict(self.parameters), dict(self.children)
         other.constraints, other.dim_names, other.axis_names = list(self.constraints), dict(self.dim_names), dict(self.axis_names)
-        other.lists, other.backward = dict(self.lists), self.backward
+        other.lists, other.backward, other.kept = dict(self.lists), self.backward, self.kept
         other._nodes, other._next = dict(self._nodes), self._next
         return other
 

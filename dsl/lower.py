@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -151,8 +151,8 @@ def _who_can(node: Node, found: Backend, options: EmitOptions) -> str | None:
     return f"{' and '.join(able)} can" if able else None
 
 
-def weights_of(program: Program, weights: str | Path | Arrays | None, seed: int = 0) -> Arrays:
-    """Weights from a file, as they are, or made from the seed."""
+def weights_of(program: Program, weights: str | Path | Arrays | None, seed: int = 0, updated: Container[str] = ()) -> Arrays:
+    """Weights from a file, as they are, or made from the seed. `updated` is as for `load_weights`."""
     if weights is None:
         from dsl.initial_values import initial_weights
 
@@ -160,5 +160,5 @@ def weights_of(program: Program, weights: str | Path | Arrays | None, seed: int 
     if isinstance(weights, str | Path):
         from dsl.weights import load_weights
 
-        return load_weights(weights, program)
+        return load_weights(weights, program, updated=updated)
     return weights

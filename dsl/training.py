@@ -126,6 +126,11 @@ class Training:
         return found
 
     @property
+    def updated(self) -> frozenset[str]:
+        """The parameters and buffers that updates change."""
+        return frozenset(path for update in self.updates for path in update.assigned)
+
+    @property
     def losses(self) -> Program:
         """The entry points of the objectives: what is differentiated."""
         return Program(self.program.name, {o.entry: self.program.entries[o.entry] for o in self.objectives})

@@ -11,7 +11,7 @@ import mmap
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -97,11 +97,14 @@ def _as_stored(array: np.ndarray, dtype: DType | None) -> tuple[str, np.ndarray]
 # --- reading --------------------------------------------------------------------------------------------------------------------
 
 
-def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False) -> dict[str, np.ndarray]:
+def load_weights(
+    path: str | Path, program: Program, *, allow_nan: bool = False, updated: Container[str] = ()
+) -> dict[str, np.ndarray]:
     """The weights of `program` from a safetensors or npz file, memory-mapped where the file allows; changes stay in memory.
 
     SpecError with one diagnostic for each kind of problem, names listed: missing, extra, other shape, other element type, NaN
-    (unless `allow_nan`); or because the file is none that can be read. `FILE:net` is what the file has of the layer `net`, as a
+    (unless `allow_nan`); or because the file is none that can be read. `updated` are what a training updates beside the program, which
+    therefore is no constant. `FILE:net` is what the file has of the layer `net`, as a
     training of a model within its block leaves it.
     """
     parameters = program.parameters()
@@ -113,7 +116,7 @@ def load_weights(path: str | Path, program: Program, *, allow_nan: bool = False)
     if problems:
         raise SpecError(problems)
     weights = {name: np.asarray(stored[name].read()) for name in parameters}
-    other = list(_other_constants(program, weights))
+    other = list(_other_constants(program, weights, updated))
     if other:
         what = "a constant" if len(other) == 1 else f"{len(other)} constants"
         raise SpecError(_listed("DL0810", f"`{path}` has other values than the spec for {what}", other, _ANOTHER_SPEC))
@@ -225,11 +228,11 @@ def _array(path: str | Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
     return Stored(str(dtype or element), tuple(shape), read)
 
 
-def _other_constants(program: Program, weights: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _other_constants(program: Program, weights: Mapping[str, np.ndarray], also: Container[str]) -> Iterator[str]:
     """What the weights have instead of the buffers that the spec writes out and nothing updates, such as the mean of a training set."""
     updated = {name for graph in program.entries.values() for name in _updated(graph)}
     for name, parameter in program.parameters().items():
-        if parameter.trained or parameter.initial.kind != "values" or name in updated:
+        if parameter.trained or parameter.initial.kind != "values" or name in updated or name in also:
             continue
         wanted = initial_value(name, parameter, 0)
         if not np.allclose(weights[name], wanted, rtol=1e-5, atol=1e-8):

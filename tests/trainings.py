@@ -71,6 +71,31 @@ train Drawing()(x: float[B, 4], label: int[B]) {
   minimize second = mse(other(x + noise), x) over other using adam(0.01)
 }
 """,
+    "Updating": """
+train Updating(steps: int = 50)(x: float[B, 4], label: int[B]) {
+  layer net = Net()
+  buffer centre: float[4] = zeros
+  buffer before: float[4] = zeros
+  param shift: float[4] = zeros
+  update centre = centre + (mean(x, over=B) - centre) / (step + 1)
+  update before = centre
+  near = linear_decay(1.0, steps=steps)
+  minimize loss = cross_entropy(net(x - centre + shift), label) + near * mean((before - centre) ** 2) using adam(0.01)
+  update shift = clip(shift, low=-0.01, high=0.01)
+  update net.params = clip(net.params, low=-0.5, high=0.5)
+}
+""",
+    "Counting": """
+train Counting()(x: float[B, 4], label: int[B]) {
+  buffer means: float[3, 4] = normal(std=0.1)
+  buffer seen: float[3] = zeros
+  chosen = one_hot(label, classes=3)
+  count = seen + sum(chosen, over=B)
+  update seen = count
+  update means = where(count[:, none] > 0, (means * seen[:, none] + chosen.T @ x) / maximum(count, 1.0)[:, none], means)
+  metric error = mean((x - means[label]) ** 2)
+}
+""",
     "Waiting": """
 train Waiting()(x: float[B, 4], label: int[B]) {
   layer net = Net()

@@ -111,7 +111,9 @@ def train_command(
     if steps is not None and epochs is not None:
         raise click.UsageError("give `--steps` or `--epochs`, not both")
     if (patience or watch or highest) and not validation:
-        raise click.UsageError("`--patience`, `--watch` and `--highest` are about data that is held out: give `--validation SHARE`")
+        raise click.UsageError(
+            "`--patience`, `--watch` and `--highest` are about data that is held out: give `--validation SHARE`"
+        )
     found = find_backend(backend)
 
     def compiled(more: Mapping[str, object]) -> Training:

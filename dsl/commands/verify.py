@@ -62,13 +62,20 @@ def verify_command(
             raise click.UsageError("--train goes with --gradients")
         wide, _ = compile_training(spec, settings, name=train, float_type=DType.F64)
         shipped, _ = compile_training(spec, settings, name=train, float_type=FLOATS[dtype])
+        if not shipped.objectives:
+            message = f"`{shipped.name}` minimises nothing, so it has no gradients"
+            raise SpecError(
+                Diagnostic("DL0536", message, help="without `--gradients` and `--train`, `dslc verify` compares the models")
+            )
+        owned = shipped.losses.parameters()
+        given = weights_of(shipped.program, weights, updated=shipped.updated) if weights is not None else None
         return gradients_command(
             wide.losses,
             shipped.losses,
             list(backends) or None,
             seed=seed,
             sizes=_assignments(sizes, shipped.losses, seed) if sizes else 1,
-            weights=weights_of(shipped.losses, weights) if weights is not None else None,
+            weights={name: given[name] for name in owned} if given is not None else None,
             device=device,
             as_json=as_json,
             loss=True,

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from dsl.elaborate.blocks import symbols_of_nodes
 from dsl.ir import Graph, Node, Value
 
 
-def entry_graph(graph: Graph, name: str, outputs: Mapping[str, Value], given: Mapping[Value, str]) -> Graph:
-    """What of a block computes `outputs`: an entry point of its own. The values in `given` are inputs of it."""
+def entry_graph(
+    graph: Graph, name: str, outputs: Mapping[str, Value], given: Mapping[Value, str], kept: Iterable[str] = ()
+) -> Graph:
+    """What of a block computes `outputs`: an entry point of its own. The values in `given` are inputs of it, what is at the paths `kept`
+    is part of it even if nothing reads it."""
     result = graph.copy()
     result.entry, result.kind = name, "train"
     for value, wanted in given.items():
         node = result.node(value)
         result.replace_node(replace(node, op="input", inputs=(), attributes={"name": wanted}, name=None))
         result.inputs[wanted] = value
-    result.outputs, result.updates = dict(outputs), {}
+    result.outputs, result.updates, result.kept = dict(outputs), {}, frozenset(kept)
     needed = result.with_owners({i for value in outputs.values() for i in result.ancestors(value)})
     needed |= {value.node for value in _binding(result, needed)}
     result.remove([n for n in list(result) if n.id not in needed])
     result.inputs = {n: v for n, v in result.inputs.items() if v.node in needed}
     applied = {n.target.child for n in result.layers() if n.target is not None}
     result.children = {n: None for n in result.children if n in applied}
-    read = {str(n.attributes["path"]) for n in _nodes(result) if n.op in ("param", "buffer")}
+    read = {str(n.attributes["path"]) for n in _nodes(result) if n.op in ("param", "buffer")} | result.kept
     result.parameters = {n: p for n, p in result.parameters.items() if n in read}
     return result
 

@@ -43,8 +43,8 @@ class Frame:
     `hyper` are the hyper-parameters of the layers here, by definition and arguments, and `applied` the graphs, by types as well: so a long
     chain of like layers is quick.
     `parent` is set in the body of a `repeat` and in a block: names of the parent are read through `translate`.
-    `emits` are what the body of a `scan` emits; `step` gives the number of updates or steps done, where schedules may stand; `training` collects
-    the objectives of a `train` block; `fixed` is the mode that an application asked for (`net(x, training=false)`), if one did;
+    `emits` are what the body of a `scan` emits; `step` gives the number of updates or steps done, where schedules may stand; `training`
+    collects the objectives of a `train` block; `fixed` is the mode that an application asked for (`net(x, training=false)`), if one did;
     `functions` are those that an application put in the place of others (`net with relu = guided_relu`), by the frozen value of these.
     """
 

@@ -209,7 +209,7 @@ class Objectives:
         for update, outputs in updates:
             reported = {} if parts.minimized else {name: value.value for name, (value, _, _) in parts.metrics.items()}
             metrics |= dict.fromkeys(reported, update.entry)
-            entries[update.entry] = entry_graph(graph, update.entry, {**reported, **outputs}, shared)
+            entries[update.entry] = entry_graph(graph, update.entry, {**reported, **outputs}, shared, update.assigned)
         draws = entry_graph(graph, "draws", {name: v for v, name in shared.items()}, {}) if shared else None
         untrained = tuple(n for n in everything if n not in taken)
         self._warn_untrained([n for n in untrained if all(n != u.path for u in parts.updates)], definition)

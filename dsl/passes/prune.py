@@ -16,7 +16,7 @@ def prune(graph: Graph) -> tuple[Graph, bool]:
     result, trimmed = _trim_blocks(graph)
     live = result.with_owners(_live(result))
     dead = [n for n in result if n.id not in live]
-    read = set(_paths_read(result, live)) | set(result.updates)
+    read = set(_paths_read(result, live)) | set(result.updates) | result.kept
     unread = [name for name in result.parameters if name not in read]
     if not dead and not unread:
         return result, trimmed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,12 @@ class Memory:
 
 
 class Checkpoints:
-    """The checkpoints in one folder."""
+    """The checkpoints in one folder. `updated` are the tensors that the training updates beside its program."""
 
-    def __init__(self, folder: Path, program: Program) -> None:
+    def __init__(self, folder: Path, program: Program, updated: Container[str] = ()) -> None:
         self.folder = folder
         self.program = program
+        self.updated = updated
 
     # --- writing ---
 
@@ -131,7 +132,7 @@ class Checkpoints:
     def tensors(self) -> tuple[Arrays, Arrays]:
         """The weights and the moments of the last generation."""
         place = self._last()
-        weights = load_weights(place / WEIGHTS, self.program)
+        weights = load_weights(place / WEIGHTS, self.program, updated=self.updated)
         wanted = _read(place / STATE).get("moments")
         try:
             moments = load_file(place / MOMENTS) if wanted != 0 else {}
