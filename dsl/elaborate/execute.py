@@ -116,7 +116,7 @@ class Executor:
             for i, part in enumerate(value):
                 if isinstance(part, Tensor):
                     frame.graph.set_name(part.value, f"{pattern.id}_{i}")
-        elif isinstance(value, Layer | RepeatLayer) and not frame.in_test:
+        elif isinstance(value, Layer | RepeatLayer) and watched and not frame.in_test:
             raise error(
                 "DL0506",
                 f"{describe(value)} is not a tensor",
