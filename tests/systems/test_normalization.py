@@ -63,6 +63,17 @@ def test_in_inference_an_example_does_not_depend_on_its_batch(layer: str, target
     np.testing.assert_allclose(together, (x - column) / np.array([2.0, 1, 3]).reshape(column.shape), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.system("batch-norm")
+@every_differentiating_target
+@pytest.mark.parametrize("layer", BATCH_NORMS)
+def test_one_value_a_channel_is_refused_in_training_and_fine_in_inference(layer: str, target: str) -> None:
+    kind, shape = BATCH_NORMS[layer]
+    one = np.ones((1, 3, *[1] * (len(shape) - 2)))
+    assert run(model(layer, kind), {"x": one}, target=target).outputs["y"].shape == one.shape
+    with pytest.raises(ValueError, match="more than (one|1) value"):
+        run(model(layer, kind), {"x": one}, target=target, training=True)
+
+
 # --- within an example ----------------------------------------------------------------------------------------------------------
 
 
