@@ -279,6 +279,7 @@ def test_a_shortcut_is_projected_only_where_the_shape_changes(block: str, projec
 
 @pytest.mark.system("residual-block")
 @pytest.mark.verification
+@pytest.mark.slow
 def test_residual_blocks_agree(agrees: Agreement) -> None:
     agrees(
         """model M()(x: float[B, 2, H, W]) {
