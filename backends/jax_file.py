@@ -132,7 +132,7 @@ class FileWriter:
             arguments, lines, names = write_function(self, graph)
             written.append(Written(known_of(graph), arguments, tuple(lines), names))
         for merged, members in groups_of(written):
-            body = rendered([*docstring(about(graphs[members[0]]), 1), *merged.lines])
+            body = rendered([*docstring(graphs[members[0]].entry_doc or about(graphs[members[0]]), 1), *merged.lines])
             first = graphs[members[0]]
             backward = write_backward(self, first, merged.arguments) if first.backward is not None else None
             key = (snake_case(wanted), merged.arguments, body, backward)
@@ -193,7 +193,7 @@ class FileWriter:
 
     def _entry(self, entry: str, graph: Graph) -> str:
         arguments, lines, _ = write_function(self, graph, root=True, first=self._checks(graph))
-        doc = about(graph) if entry != "forward" else f"The outputs of the model: {', '.join(graph.outputs)}."
+        doc = graph.entry_doc or f"The outputs of the model: {', '.join(graph.outputs)}."
         return definition(self.entries[entry], arguments) + rendered([*docstring(doc, 1), *lines])
 
     def _checks(self, graph: Graph) -> Checks:

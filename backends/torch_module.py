@@ -148,7 +148,8 @@ class _ClassWriter:
         self.kept |= body.placeholders
         given = ["self", *(f"{v}: Tensor" for v in arguments.values())]
         given += ["generator: torch.Generator | None = None"] if draws else []
-        return [*signature(1, method_name(graph.entry), given, returned(graph)), *body.lines]
+        lines = signature(1, method_name(graph.entry), given, returned(graph))
+        return [*lines, *docstring(graph.entry_doc, 2), *body.lines]
 
     # --- the constructor ---
 
@@ -179,12 +180,16 @@ class _ClassWriter:
                 return [Line(2, "", direct)]
         return [*lines, Line(2, "", call("self.register_buffer", quoted(name), name, persistent="False"))]
 
-    def _number(self, value: StaticValue) -> Expression:
+    def _number(self, value: StaticValue, *, later: bool = False) -> Expression:
+        """A number as the constructor has it, or `later`, outside of it, what it kept."""
         if isinstance(value, Placeholder):
+            if later:
+                self.kept[value.name] = None
+                return Expression(f"self.{value.name}")
             self.given[value.name] = None
             return Expression(value.name)
         if isinstance(value, tuple):
-            return sequence(self._number(v) for v in value)
+            return sequence(self._number(v, later=later) for v in value)
         assert isinstance(value, int | float)
         return Expression(number_text(value))
 
@@ -276,27 +281,29 @@ class _ClassWriter:
 
     def _start(self, indent: int, target: Expression, start: InitCall) -> list[Line]:
         if start.function == "identity":
-            scaled = call(f"{target}.data.mul_", self._number(_plain(start)))
+            scaled = call(f"{target}.data.mul_", self._number(_plain(start), later=True))
             return [Line(indent, "", call("nn.init.eye_", target)), Line(indent, "", scaled)]
         if start.function == "values":
-            return [Line(indent, "", call(f"{target}.data.copy_", self._values(start, f".view_as({target})")))]
-        positional = [self._argument(v) for k, v in start.arguments if not k]
-        named = {k: self._argument(v) for k, v in start.arguments if k}
+            return [Line(indent, "", call(f"{target}.data.copy_", self._values(start, f".view_as({target})", later=True)))]
+        positional = [self._argument(v, later=True) for k, v in start.arguments if not k]
+        named = {k: self._argument(v, later=True) for k, v in start.arguments if k}
         return [Line(indent, "", call(f"nn.init.{start.function}", target, *positional, **named))]
 
-    def _values(self, start: InitCall, shaped: str) -> Expression:
+    def _values(self, start: InitCall, shaped: str, *, later: bool = False) -> Expression:
         """Numbers that are written out: `torch.tensor((0.0, 1.0)).repeat_interleave(8)`; `shaped` gives more axes than one."""
         named = {k: v for k, v in start.arguments if k}
-        made = call("torch.tensor", sequence(self._argument(v) for k, v in start.arguments if not k), dtype=named.get("dtype"))
-        repeat, rank = (self._argument(named[k]).text for k in ("repeat", "rank"))
+        numbers = sequence(self._argument(v, later=later) for k, v in start.arguments if not k)
+        dtype = named.get("dtype")
+        made = call("torch.tensor", numbers, dtype=None if dtype is None else str(dtype))
+        repeat, rank = (self._argument(named[k], later=later).text for k in ("repeat", "rank"))
         suffix = "" if repeat == "1" else f".repeat_interleave({repeat})"
         suffix += "" if rank == "1" else shaped
         return Expression(f"{made.text}{suffix}") if suffix else made
 
-    def _argument(self, value: float | str) -> Expression:
+    def _argument(self, value: float | str, *, later: bool) -> Expression:
         if isinstance(value, str):
             return Expression(value if "." in value else quoted(value))
-        return self._number(value)
+        return self._number(value, later=later)
 
 
 def _plain(start: InitCall) -> float:

@@ -385,6 +385,7 @@ class Instantiator:
         graph.library = unit.library
         text = documentation(definition)
         graph.doc = IN_THE_TABLE.sub("", text) if unit.library else text
+        graph.entry_doc = entry.comments.documentation if entry is not None else ""
         return Frame(graph, Builder(graph, self.context.float_type), unit, depth=depth)
 
     def run(self, frame: Frame, definition: syntax.Module | syntax.Function, entry: syntax.Entry | None) -> None:
