@@ -370,6 +370,9 @@ FUNCTIONS: Mapping[str, FunctionRow] = {
     "local_response_norm": _numbers(
         "F.local_response_norm", size=("size", None), alpha=("alpha", 1e-4), beta=("beta", 0.75), k=("k", 1.0)
     ),
+    "unfold": _numbers(
+        "F.unfold", kernel=("kernel_size", None), dilation=("dilation", 1), padding=("padding", 0), stride=("stride", 1)
+    ),
     "normalize": _normalize,
     "attention": _attention,
     "cross_entropy": _cross_entropy,
