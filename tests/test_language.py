@@ -238,6 +238,13 @@ def test_divisibility_makes_sizes_exact() -> None:
         program(body.split("\n")[1], "(x: float[B, 1, H, H])")
 
 
+def test_the_divisor_may_be_a_hyper_parameter() -> None:
+    before = "module Rows(count: int)(x: float[B, H]) { require H % count == 0\nreturn reshape(x, [B, H // count, count]) }"
+    assert output_type("require N % 6 == 0\nreturn Rows(3)(x)", "(x: float[B, N])", before) == "f32[B, N // 3, 3]"
+    with pytest.raises(SpecError, match="DL0310"):
+        program("return Rows(3)(x)", before=before)
+
+
 def test_integers_stay_integers() -> None:
     signature = "(x: float[B, 4], n: int[B, 4])"
     assert output_type("return n * 2 + 1", signature) == "i64[B, 4]"
@@ -316,6 +323,16 @@ def test_a_result_may_be_a_list_of_tensors_and_so_may_an_input() -> None:
 def test_a_list_is_a_member_by_its_name_and_an_output_for_each_of_its_tensors() -> None:
     made = program("return Twice()(Maps()(x).maps), Maps()(x).maps[1]", before=MAPS)
     assert list(made.main.outputs) == ["y0_0", "y0_1", "y1"]
+
+
+def test_lists_of_tensors_are_counted_turned_round_and_paired() -> None:
+    body = """
+      maps = Maps()(x).maps
+      require len(maps) == 2, "two"
+      total = 0.0
+      for i, (m, n) in enumerate(zip(maps, reversed(maps))) { total = total + (i + 1) * sum(m) * sum(n) }
+      return total"""
+    assert run(program(body, before=MAPS), x=[[1.0, 2.0, 3.0, 4.0]])["total"] == (1 + 2) * 10 * 20
 
 
 # --- another function in a layer ----------------------------------------------------------------------------------------------------
