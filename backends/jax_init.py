@@ -111,17 +111,20 @@ class InitWriter:
         self.copied = copied
         self.dtype = dtype
         self.x64 = x64
-        self._families: dict[str, list[Branch]] = {}
+        self._families: dict[tuple[str, int], list[Branch]] = {}
+        self._family: dict[int, tuple[str, int]] = {}
         self._made: dict[tuple[int, bool], tuple[str, bool, tuple[str, ...]]] = {}
         self._texts: dict[str, str] = {}
         self._drawn = 0
         self._total = 0
         self._collect(tree)
 
-    def _collect(self, branch: Branch) -> None:
-        for below in branch.branches():
-            self._collect(below)
-        self._families.setdefault(branch.definition, []).append(branch)
+    def _collect(self, branch: Branch) -> int:
+        """Note the family of a branch: its definition, and its height, since a layer may contain another one of its definition."""
+        height = 1 + max((self._collect(below) for below in branch.branches()), default=0)
+        family = self._family[id(branch)] = branch.definition, height
+        self._families.setdefault(family, []).append(branch)
+        return height
 
     def whole(self, tree: Branch, trained: bool, name: str) -> bool:
         """Write the function `name` for all of the tree; whether it takes a key."""
@@ -132,7 +135,7 @@ class InitWriter:
     def function(self, branch: Branch, trained: bool) -> tuple[str, bool, tuple[str, ...]]:
         """The function that makes the tensors of a branch: its name, whether it takes a key, and keywords for numbers."""
         if (id(branch), trained) not in self._made:
-            self._define([b for b in self._families[branch.definition] if b.holds(trained)], trained)
+            self._define([b for b in self._families[self._family[id(branch)]] if b.holds(trained)], trained)
         return self._made[id(branch), trained]
 
     def _define(self, branches: list[Branch], trained: bool) -> None:
