@@ -703,6 +703,17 @@ CODES: dict[str, Code] = {
         "a backend without gradients",
         "`dslc verify --gradients` compares targets that differentiate, which an ONNX graph and the reference do not.",
     ),
+    "DL0818": Code(
+        "no room for the tensors of a smaller network",
+        "`dslc init --grow` puts the tensors of a file in front of those of the model, along their first two axes, which are units. "
+        "Both networks have the same layers, each tensor as many axes, and kernels one size.",
+    ),
+    "DL0819": Code(
+        "a larger network that computes something else",
+        "New units have outgoing weights of 0, so that the larger network should compute what the smaller one did. Both were run, and "
+        "differ. Some layers read all features together and cannot be given more of them in this way: a normalisation over "
+        "features, a recurrent cell, heads of attention, a `concat` of parts that grew; or the output itself grew.",
+    ),
     "DL0821": Code(
         "an input does not fit the model",
         "An input is missing, or has a name or element type that the model does not have. Integers become floating-point "

@@ -119,11 +119,11 @@ def load_weights(
     other = list(_other_constants(program, weights, updated))
     if other:
         what = "a constant" if len(other) == 1 else f"{len(other)} constants"
-        raise SpecError(_listed("DL0810", f"`{path}` has other values than the spec for {what}", other, _ANOTHER_SPEC))
+        raise SpecError(listed("DL0810", f"`{path}` has other values than the spec for {what}", other, _ANOTHER_SPEC))
     if not allow_nan:
         with_nan = [n for n, a in weights.items() if a.dtype.kind == "f" and np.isnan(a).any()]
         if with_nan:
-            raise SpecError(_listed("DL0808", f"`{path}` has NaN in {_tensors(with_nan)}", [f"`{n}`" for n in with_nan]))
+            raise SpecError(listed("DL0808", f"`{path}` has NaN in {_tensors(with_nan)}", [f"`{n}`" for n in with_nan]))
     return weights
 
 
@@ -273,12 +273,12 @@ def _names(path: str | Path, parameters: Mapping[str, Parameter], stored: Mappin
     if missing:
         lines = [f"`{n}` ({parameters[n].type})" for n in missing]
         problems.append(
-            _listed("DL0804", f"`{path}` lacks {_tensors(missing)} of the model", _with_nearest(lines, missing, extra))
+            listed("DL0804", f"`{path}` lacks {_tensors(missing)} of the model", _with_nearest(lines, missing, extra))
         )
     if extra:
         lines = [f"`{n}` ({stored[n]})" for n in extra]
         problems.append(
-            _listed("DL0805", f"`{path}` has {_tensors(extra)} that the model lacks", _with_nearest(lines, extra, missing))
+            listed("DL0805", f"`{path}` has {_tensors(extra)} that the model lacks", _with_nearest(lines, extra, missing))
         )
     if problems and (layer := _layer_that_fits(parameters, stored)):
         problems[0] = replace(problems[0], help=f"`{path}:{layer}` is the part of the file that has all of them")
@@ -299,11 +299,11 @@ def _types(path: str | Path, parameters: Mapping[str, Parameter], stored: Mappin
     problems: list[Diagnostic] = []
     if shapes:
         lines = [f"`{n}` is {stored[n]} in the file and {parameters[n].type} in the model" for n in shapes]
-        problems.append(_listed("DL0806", f"`{path}` has {_tensors(shapes)} of another shape than the model", lines))
+        problems.append(listed("DL0806", f"`{path}` has {_tensors(shapes)} of another shape than the model", lines))
     if dtypes:
         lines = [f"`{n}` is {stored[n].dtype} in the file and {parameters[n].type.dtype} in the model" for n in dtypes]
         problems.append(
-            _listed(
+            listed(
                 "DL0807", f"`{path}` has {_tensors(dtypes)} of another element type than the model", lines,
                 "values are never converted silently: compile with the `--dtype` of the file, or convert the file",
             )
@@ -324,7 +324,8 @@ def _tensors(names: list[str]) -> str:
     return "a tensor" if len(names) == 1 else f"{len(names)} tensors"
 
 
-def _listed(code: str, message: str, lines: list[str], help: str | None = None) -> Diagnostic:
+def listed(code: str, message: str, lines: list[str], help: str | None = None) -> Diagnostic:
+    """A diagnostic with a note for each of the first lines, and how many more there are."""
     rest = len(lines) - MOST_SHOWN
     notes = (*lines[:MOST_SHOWN], f"and {rest} more") if rest > 0 else tuple(lines)
     return Diagnostic(code, message, notes=notes, help=help)

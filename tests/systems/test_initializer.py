@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from dsl.cli import run as dslc
-from dsl.compiler import compile_graph, compile_training, run
+from dsl.compiler import compile_graph, compile_training, run, run_program
+from dsl.diagnostics import SpecError
 from dsl.doctor.examine import examine
 from dsl.doctor.finding import Status
+from dsl.grow import grown_weights
 from dsl.initial_values import initial_weights
 from dsl.source import Source
-from dsl.weights import load_weights
+from dsl.trainer.curves import read_rows
+from dsl.weights import load_weights, save_weights
 from tests.agreement import Agreement
 from tests.small import SPECS
 from tests.systems.expressions import TARGETS
@@ -175,6 +178,109 @@ def test_the_forget_gates_begin_open_and_the_others_half_open(target: str) -> No
     np.testing.assert_allclose(y.reshape(4, 3), np.repeat([[0.5], [0.731059], [0.5], [0.5]], 3, axis=1), atol=1e-6)
 
 
+# --- by a smaller network -------------------------------------------------------------------------------------------------------
+
+GROWING = {
+    "units": (
+        "model Net(width: int = 4)(x: float[B, 3]) { return x -> MLP([width, 2 * width], out=2, act=tanh) }", (5, 3), {"width": 7}
+    ),
+    "channels": (
+        """
+model Net(width: int = 4)(x: float[B, 1, 6, 6]) {
+  h = x -> Conv2d(width, 3) -> BatchNorm2d -> PReLU(shared=false) -> ConvTranspose2d(width, 2, stride=2) -> max_pool2d(2)
+  return h + (h -> Conv2d(width, 1)) -> flatten -> Linear(2)
+}
+""", (2, 1, 6, 6), {"width": 6},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.system("weight-reuse")
+@every_target
+@pytest.mark.parametrize("what", GROWING)
+def test_a_larger_network_computes_what_the_small_one_did(what: str, target: str, tmp_path: Path) -> None:
+    text, shape, larger = GROWING[what]
+    small, large = compile_graph(Source("case", text)), compile_graph(Source("case", text), larger)
+    save_weights(tmp_path / "small.safetensors", initial_weights(small, 3))
+    grown = grown_weights(tmp_path / "small.safetensors", small, large, seed=5)
+    assert sum(v.size for v in grown.values()) > 1.5 * sum(v.size for v in initial_weights(small).values())
+    x = np.random.default_rng(0).normal(size=shape)
+    before = run_program(small, {"x": x}, target=target, weights=initial_weights(small, 3)).outputs["y"]
+    after = run_program(large, {"x": x}, target=target, weights=grown).outputs["y"]
+    np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+@pytest.mark.system("weight-reuse")
+def test_new_units_have_incoming_weights_and_no_outgoing_ones(tmp_path: Path) -> None:
+    small, large = (compile_graph(Source("case", GROWING["units"][0]), {"width": w}) for w in (4, 7))
+    save_weights(tmp_path / "small.safetensors", initial_weights(small))
+    grown = grown_weights(tmp_path / "small.safetensors", small, large)
+    names = [name for name in grown if name.endswith("weight")]
+    first, second, last = (grown[name] for name in names)
+    assert first[4:].all() and second[8:].all()
+    assert not second[:8, 4:].any() and not last[:, 8:].any()
+
+
+UNFIT = {
+    "a layer norm": "x -> Linear(width) -> LayerNorm -> Linear(2)",
+    "heads": "stack(x, 2 * x, over=1) -> Linear(width) -> SelfAttention(2) -> Linear(2)",
+    "a recurrent cell": "(unsqueeze(x, 1) -> LSTM(width)).h -> Linear(2)",
+    "a concat": "concat(x -> Linear(width), x -> Linear(width), over=1) -> Linear(2)",
+    "a wider output": "x -> Linear(width)",
+}
+
+
+@pytest.mark.system("weight-reuse")
+@pytest.mark.parametrize("what", UNFIT)
+def test_a_network_that_would_compute_something_else_is_refused(what: str, tmp_path: Path) -> None:
+    spec = Source("case", f"model Net(width: int = 4)(x: float[B, 3]) {{ return {UNFIT[what]} }}")
+    save_weights(tmp_path / "small.safetensors", initial_weights(compile_graph(spec)))
+    with pytest.raises(SpecError) as caught:
+        grown_weights(tmp_path / "small.safetensors", compile_graph(spec), compile_graph(spec, {"width": 8}))
+    (problem,) = caught.value.diagnostics
+    assert problem.code == "DL0819" and "the larger network computes another `y` than the smaller one" in problem.message
+
+
+@pytest.mark.system("weight-reuse")
+def test_a_tensor_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    text = "model Net(width: int = 4)(x: float[B, 3]) { return x -> fc: Linear(width) -> out: Linear(2) }"
+    small = compile_graph(Source("case", text))
+    save_weights(tmp_path / "small.safetensors", initial_weights(small))
+    with pytest.raises(SpecError) as caught:
+        grown_weights(tmp_path / "small.safetensors", small, compile_graph(Source("case", text), {"width": 3}))
+    (problem,) = caught.value.diagnostics
+    assert problem.code == "DL0818"
+    assert problem.notes[0] == "`fc.weight` is f32[4, 3] in the file and f32[3, 3] in the larger network"
+    deeper = compile_graph(Source("case", text.replace("-> out", "-> more: Linear(4) -> out")))
+    with pytest.raises(SpecError) as caught:
+        grown_weights(tmp_path / "small.safetensors", small, deeper)
+    assert caught.value.diagnostics[0].notes[0] == "`more.weight` (f32[4, 4]) is no tensor of the smaller network"
+
+
+@pytest.mark.system("weight-reuse")
+def test_the_command_writes_the_larger_network_for_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.dl").write_text("""
+model Net(width: int = 4)(x: float[B, 3]) -> float[B, 2] { return x -> MLP([width], out=2) }
+
+train Fit(width: int = 4)(x: float[B, 3], y: float[B, 2]) {
+  layer net = Net(width)
+  minimize mse(net(x), y) using adam(0.01)
+}
+""")
+    rng = np.random.default_rng(0)
+    np.savez("data.npz", allow_pickle=False, x=rng.normal(size=(32, 3)), y=rng.normal(size=(32, 2)))
+    common = ["--data", "data.npz", "--batch", "32"]
+    assert dslc(["train", "net.dl", *common, "--steps", "5", "-o", "small"]) == 0
+    arguments = ["--model", "Fit", "--set", "width=9", "--grow", "small/weights.safetensors", "--small", "width=4"]
+    assert dslc(["init", "net.dl", *arguments, "-o", "large.safetensors"]) == 0
+    larger = ["--set", "width=9", "--weights", "large.safetensors"]
+    assert dslc(["train", "net.dl", *common, *larger, "--steps", "1", "-o", "large"]) == 0
+    assert dslc(["train", "net.dl", *common, "--steps", "6", "-o", "whole"]) == 0
+    before, after = (read_rows(Path(folder, "curves.csv"))[-1]["loss"] for folder in ("whole", "large"))
+    assert after == pytest.approx(before, rel=1e-5)
+
+
 # --- verification ---------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +294,7 @@ CASES = {
     "basic-init": chain(["constant(0.3)", "zeros", "normal(std=0.5)", "uniform(-1, 1)", "truncated_normal(std=0.5)"]),
     "orthogonal": chain(["orthogonal", "orthogonal(0.5)", "identity"]),
     "output-bias": "Linear(1, bias_init=logit_prior(0.1)) -> Linear(8, bias_init=gate_bias)",
+    "weight-reuse": "MLP([7, 5], out=2, act=tanh)",
     "residual-scale": "repeat(2) { Linear(4, init=normal(std=0.02 / sqrt(2 * 2))) }",
 }
 
