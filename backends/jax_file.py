@@ -118,9 +118,8 @@ class FileWriter:
     def function(self, graph: Graph, wanted: str) -> tuple[str, tuple[str, ...]]:
         """The function of a graph: its name, and keywords for the numbers in which it differs from others that share it."""
         if id(graph) not in self._functions:
-            self._define(
-                [g for g in self.graphs if family(g) == family(graph) and may_share(g)] if may_share(graph) else [graph], wanted
-            )
+            alike = [g for g in self.graphs if kin(g, graph) and may_share(g)] if may_share(graph) else [graph]
+            self._define(alike, wanted)
         name, keywords = self._functions[id(graph)]
         self._used[name] = None
         return name, keywords
@@ -249,6 +248,17 @@ def may_share(graph: Graph) -> bool:
 def family(graph: Graph) -> tuple[str, str, str, bool]:
     """Graphs that may share a function have this in common."""
     return graph.definition, graph.entry, graph.kind, graph.library
+
+
+def kin(a: Graph, b: Graph) -> bool:
+    """Whether the graphs may share a function: not where one holds the other, as a chain of layers may be of chains."""
+    return family(a) == family(b) and nesting(a) == nesting(b)
+
+
+def nesting(graph: Graph) -> int:
+    """How many graphs of one family are inside each other, from this one on."""
+    inner = [g for g in graph.callees() if g is not graph and family(g) == family(graph)]
+    return 1 + max(map(nesting, inner), default=0)
 
 
 class Checks:

@@ -50,7 +50,8 @@ def _values(type_: TensorType, sizes: Mapping[str, int], rng: np.random.Generato
 
 def unconstant(weights: Mapping[str, np.ndarray], parameters: Mapping[str, Parameter], seed: int) -> dict[str, np.ndarray]:
     """The weights with a little added to those that begin as one constant, so that a bias of zeros or a scale of ones cannot hide that
-    it is left out. What is added is positive: a variance stays one."""
+    it is left out. What is added is positive: a variance stays one. Trained rotations are moved as well: of a determinant of exactly 1 the
+    logarithm is nothing but rounding."""
     return {name: _moved(name, value, parameters[name], seed) for name, value in weights.items()}
 
 
@@ -58,4 +59,7 @@ def _moved(name: str, value: np.ndarray, parameter: Parameter, seed: int) -> np.
     match parameter.initial:
         case Initializer("constant") if parameter.type.dtype.is_float:
             return in_dtype(value + 0.25 * _generator(f"weight {name}", seed).random(value.shape), parameter.type.dtype)
+        case Initializer("orthogonal" | "identity") if parameter.trained:
+            moves = 0.25 * _generator(f"weight {name}", seed).uniform(-1.0, 1.0, value.shape)
+            return in_dtype(value + moves, parameter.type.dtype)
     return value
