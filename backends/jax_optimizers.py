@@ -47,7 +47,7 @@ def _sgd(settings: Settings) -> str | None:
 
 def _rmsprop(settings: Settings) -> str | None:
     """By parts where there is momentum: optax.rmsprop has the rate inside the momentum, which differs when the rate changes."""
-    if settings["centered"]:  # optax takes the root of a variance that rounding may make negative
+    if settings["eps_root"] or settings["centered"]:  # optax has one epsilon, and a root of what rounding may make negative
         return None
     scale = f"decay={settings['alpha']!r}, eps={settings['eps']!r}, eps_in_sqrt=False"
     if not settings["momentum"]:
@@ -60,8 +60,11 @@ def _adadelta(settings: Settings) -> str:
     return _chain(_decay(settings), f"optax.adadelta({{rate}}, rho={settings['rho']!r}, eps={settings['eps']!r})")
 
 
-def _adam(settings: Settings) -> str:
-    return _chain(_decay(settings), f"optax.adam({{rate}}, {_betas(settings)}, eps={settings['eps']!r})")
+def _adam(settings: Settings) -> str | None:
+    if not settings["corrected"]:
+        return None
+    root = f", eps_root={settings['eps_root']!r}" if settings["eps_root"] else ""
+    return _chain(_decay(settings), f"optax.adam({{rate}}, {_betas(settings)}, eps={settings['eps']!r}{root})")
 
 
 def _adamw(settings: Settings) -> str:

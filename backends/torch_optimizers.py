@@ -42,7 +42,9 @@ def spelled(rule: str, settings: Settings) -> str | None:
         return _call("LBFGS", {**said, **search})
     if rule not in CLASSES or settings.get("centered"):  # torch takes the root of a variance that rounding may make negative
         return None
-    said = {n: v for n, v in settings.items() if v or SAID_EVEN_IF_ZERO.get(rule) == n or n == "eps"}
+    if settings.get("eps_root") or not settings.get("corrected", True):  # torch has neither
+        return None
+    said = {n: v for n, v in settings.items() if (n != "corrected" and v) or SAID_EVEN_IF_ZERO.get(rule) == n or n == "eps"}
     return _call(CLASSES[rule], said)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backends.base import TrainOptions
 from backends.python_scalars import constant_of
 from backends.torch_names import is_plain
-from backends.trainings import followers_of, reporting, rules_of, shared, split_inputs, waits
+from backends.trainings import followers_of, lives_on, reporting, rules_of, shared, split_inputs, waits
 from backends.writer import Expression, Line, Namespace, Precedence, binary, call, fits, number, quoted
 from dsl.ir import Graph
 from dsl.training import Follower, Objective, Training, Update
@@ -100,6 +100,12 @@ class StepWriter:
         metrics = list(self.block.graph(objective.entry).outputs)[1:]
         return list(zip((objective.name, *metrics), variables, strict=True))
 
+    def _noted(self, objective: Objective, name: str, variable: str) -> str:
+        """A result as it is now; what the step goes on to change is copied."""
+        graph = self.block.graph(objective.entry)
+        moves = name in graph.outputs and name != objective.name and lives_on(graph, name)
+        return f"{variable}.detach().clone()" if moves else f"{variable}.detach()"
+
     def _computed(self, objective: Objective, results: Sequence[str], variables: Mapping[str, str], indent: int) -> list[Line]:
         graph = self.block.graph(objective.entry)
         made = call(f"model.{self.block.methods[objective.entry]}", *(variables[name] for name in graph.inputs))
@@ -157,7 +163,7 @@ class StepWriter:
             *self._computed(objective, results, self.variables, indent + 1),
             Line(indent + 1, "", call("loss.backward", inputs=inputs)),
             *(
-                Line(indent + 1, "", call("found.setdefault", quoted(name), f"{v}.detach()"))
+                Line(indent + 1, "", call("found.setdefault", quoted(name), self._noted(objective, name, v)))
                 for name, v in self._keys(objective, results)
             ),
             Line(indent + 1, "return loss"),
@@ -178,7 +184,7 @@ class StepWriter:
         if parts == 1:
             lines = self._computed(objective, results, self.variables, indent)
             lines.append(Line(indent, "", call("loss.backward", inputs=inputs)))
-            return [*lines, *(Line(indent, f"found[{quoted(name)}] = {v}.detach()") for name, v in keys)]
+            return [*lines, *(Line(indent, f"found[{quoted(name)}] = {self._noted(objective, name, v)}") for name, v in keys)]
         split = self._split(objective)
         scope = Namespace((*results, *self.variables.values()), self.scope)
         pieces = {name: scope.new(f"{self.variables[name]}_part") for name in split}
@@ -222,7 +228,8 @@ class StepWriter:
             Line(2, "", call(f"{tensor_at(path, self._is_trained(path))}.copy_", results[name]))
             for path, name in update.assigned.items()
         ]
-        return [*lines, *(Line(1, f"found[{quoted(name)}] = {results[name]}") for name in self.training.reported(update))]
+        reported = [(n, f"{results[n]}.clone()" if lives_on(graph, n) else results[n]) for n in self.training.reported(update)]
+        return [*lines, *(Line(1, f"found[{quoted(name)}] = {value}") for name, value in reported)]
 
     def _reported(self, update: Update) -> list[Line]:
         results = self._changed(update)

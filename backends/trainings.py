@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsl.dims import symbols_of
-from dsl.ir import Graph, Node, Program
+from dsl.ir import Graph, Node, Program, Value
 from dsl.ops.registry import CARDS
 from dsl.training import Follower, Objective, Rule, Training, Update
 
@@ -75,6 +75,20 @@ def reporting(training: Training) -> list[Objective | Update]:
 def shared(graph: Graph, update: Update) -> list[str]:
     """The new values of an update that may be no tensors of their own, but those of something else that is kept."""
     return [name for name in update.assigned.values() if not _is_new(graph.node(graph.outputs[name]))]
+
+
+def lives_on(graph: Graph, name: str) -> bool:
+    """Whether an output may be a parameter or buffer itself, and so have another value after the step."""
+    return _kept(graph, graph.outputs[name])
+
+
+def _kept(graph: Graph, value: Value) -> bool:
+    node = graph.node(value)
+    if node.op in _SHARING:
+        return any(_kept(graph, v) for v in node.inputs)
+    if node.op == "call" and node.target is not None:
+        return _kept(node.target.graph, list(node.target.graph.outputs.values())[value.index])
+    return not _is_new(node)
 
 
 def _is_new(node: Node) -> bool:

@@ -38,6 +38,10 @@ RULES = [
     "adadelta(2.0, eps=1e-3)",
     "adam(linear_warmup(0.1, 5))",
     "adam(0.1, betas=[0.5, 0.9], weight_decay=0.1)",
+    "adam(0.1, eps=0.0, eps_root=1e-3)",
+    "adam(0.1, corrected=false)",
+    "rmsprop(0.05, eps=0.0, eps_root=1e-3)",
+    "adagrad(0.3, eps_root=1e-3)",
     "adamw(one_cycle(0.1, 15), weight_decay=0.1)",
     "nadam(0.1)",
     "adamax(inverse_sqrt(0.1, 4))",
@@ -50,6 +54,10 @@ RULES = [
     "sgd(polynomial_decay(0.1, 10, power=1.5))",
     "sgd(warmup_linear(0.1, warmup=4, steps=12))",
     "sgd(cosine_restarts(0.1, 5))",
+    "sgd(inverse_time(0.1, 0.5))",
+    "sgd(triangular(0.01, 0.1, period=6))",
+    "sgd(slanted_triangular(0.1, steps=12))",
+    "adam(frozen_until(cosine_decay(0.1, 12), until=3))",
     "sgd(cosine_restarts(0.1, 2, growth=2, end=0.01))",
 ]
 
