@@ -34,6 +34,7 @@ class System:
     family: str
     kind: str
     name: str
+    place: str
     check: str
 
 
@@ -59,7 +60,7 @@ def systems() -> dict[str, System]:
     """The rows of the table, by id."""
     with TABLE.open(newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {r["id"]: System(r["id"], r["family"], r["kind"], r["name"], r["check"]) for r in rows}
+        return {r["id"]: System(r["id"], r["family"], r["kind"], r["name"], r["place"], r["check"]) for r in rows}
 
 
 def named_systems(text: str) -> list[str]:
@@ -127,11 +128,11 @@ def page(found: Mapping[str, Found]) -> Iterator[str]:
 
 
 def _row(s: System, place: str, found: Found) -> str:
-    linked = f"[{place}](../{place})" if place else ""
-    check = s.check.replace("|", r"\|") if found.status != "not done" else ""
+    done = found.status != "not done"
+    check = s.check.replace("|", r"\|") if done else ""
     cells = (
         f"{s.id}: {s.name}".replace("|", r"\|"),
-        linked,
+        f"[{place}](../{place})" if place else s.place.replace("|", r"\|") if done else "",
         _targets(found.outputs),
         _targets(found.gradients),
         check,
