@@ -10,6 +10,9 @@ from backends.torch_names import MODULE_ATTRIBUTES
 from backends.torch_units import Number, Unit, plan_of
 from backends.writer import identifier, snake_case
 
+Vector = tuple[tuple[type, float], ...]
+"""A number in each of the units, with its type: the integer 3 is not the 3.0 of an initial value."""
+
 _DIMENSIONS = {"C": "in_channels", "D": "dim", "T": "length", "H": "height", "W": "width", "E": "embedding", "L": "length"}
 
 
@@ -57,30 +60,34 @@ def varying(units: Sequence[Unit]) -> Varying:
         if all(v == vector[0] and type(v) is type(vector[0]) for v in vector):
             names.append(None)
             continue
-        name = known.get(vector)
+        name = known.get(_typed(vector))
         if name is None:
             name = _fresh(row[0][1], taken, known, units)
-            known[vector] = name
+            known[_typed(vector)] = name
         taken[name] = vector
         names.append(name)
     order = {name: i for i, name in enumerate(known.values())}
     return Varying(tuple(names), dict(sorted(taken.items(), key=lambda item: order[item[0]])))
 
 
-def _candidates(units: Sequence[Unit]) -> dict[tuple[float, ...], str]:
+def _typed(vector: Sequence[float]) -> Vector:
+    return tuple((type(value), value) for value in vector)
+
+
+def _candidates(units: Sequence[Unit]) -> dict[Vector, str]:
     """The dimensions and hyper-parameters, by the values they have in the units."""
-    found: dict[tuple[float, ...], str] = {}
+    found: dict[Vector, str] = {}
     first = units[0].graph
     reserved = {*first.parameters, *first.children, *first.inputs, *MODULE_ATTRIBUTES}
     for name, hyper in first.hyper.items():
         if isinstance(hyper, bool) or not isinstance(hyper, int | float):
             continue
-        vector = tuple(v for u in units if isinstance(v := u.graph.hyper.get(name), int | float))
+        vector = _typed([v for u in units if isinstance(v := u.graph.hyper.get(name), int | float)])
         if len(vector) == len(units):
             found.setdefault(vector, _apart(identifier(name), reserved))
-    dims: dict[tuple[float, ...], str] = {}
+    dims: dict[Vector, str] = {}
     for name, size in first.dim_names.items():
-        vector = tuple(v for u in units if isinstance(v := u.graph.dim_names.get(name), int))
+        vector = _typed([v for u in units if isinstance(v := u.graph.dim_names.get(name), int)])
         if isinstance(size, int) and len(vector) == len(units) and vector not in found and vector not in dims:
             wanted = _apart(
                 _DIMENSIONS.get(name, identifier(snake_case(name))), reserved | set(found.values()) | set(dims.values())
@@ -95,7 +102,7 @@ def _apart(name: str, reserved: set[str]) -> str:
     return name
 
 
-def _fresh(wanted: str, taken: dict[str, tuple[float, ...]], known: dict[tuple[float, ...], str], units: Sequence[Unit]) -> str:
+def _fresh(wanted: str, taken: dict[str, tuple[float, ...]], known: dict[Vector, str], units: Sequence[Unit]) -> str:
     used = {
         *taken,
         *known.values(),

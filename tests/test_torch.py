@@ -182,6 +182,23 @@ class Net(nn.Module):
     )
 
 
+def test_layers_of_a_class_begin_with_numbers_of_their_own() -> None:
+    model = model_of(
+        compiled(
+            """
+            module Part(n: int)(x: float[B, D]) {
+              param weight: float[n, D] = uniform(n - 0.1, n)
+              return x @ weight.T -> Linear(4, init=normal(mean=n, std=0.001))
+            }
+            model M()(x: float[B, 4]) { return x -> Part(3) -> Part(5) }
+            """
+        )
+    )
+    for part, low in ((model.part, 3), (model.part_1, 5)):
+        assert low - 0.1 <= part.weight.min() <= part.weight.max() <= low
+        assert abs(part.linear.weight.mean().item() - low) < 0.01
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_batch_norm_in_a_repeat_agrees_with_the_reference(training: bool) -> None:
     compare(compiled(NORM_SPEC), {"image": floats(2, 3, 8, 8)}, training=training)
