@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsl.loader import library_index, library_unit
-from dsl.syntax import BLANK_LINE, Function, Module, Parameter
+from dsl.syntax import BLANK_LINE, Entry, Function, Module, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,19 @@ def _head(family: str) -> Iterator[str]:
 def _signature(one: Module | Function) -> str:
     if isinstance(one, Function):
         return f"{one.name}({_listed(one.parameters)})"
-    (entry,) = one.entries
+    made = f"{one.name}({_listed(one.parameters)})"
+    if [entry.name for entry in one.entries] == ["forward"]:
+        return f"{made}{_entry(one.entries[0])}"
+    return f"{made}: {', '.join(f'{entry.name}{_entry(entry)}' for entry in one.entries)}"
+
+
+def _entry(entry: Entry) -> str:
+    """What one entry point takes and gives."""
     results = ", ".join(f"{o.name}: {o.type.span.text}" if o.name else o.type.span.text for o in entry.outputs)
-    made = f"{one.name}({_listed(one.parameters)})({_listed(entry.inputs)})"
+    given = f"({_listed(entry.inputs)})"
     if not results:
-        return made
-    return f"{made} -> {f'({results})' if len(entry.outputs) > 1 or entry.outputs[0].name else results}"
+        return given
+    return f"{given} -> {f'({results})' if len(entry.outputs) > 1 or entry.outputs[0].name else results}"
 
 
 def _listed(parameters: tuple[Parameter, ...]) -> str:
