@@ -814,6 +814,11 @@ CODES: dict[str, Code] = {
         "`dslc train --watch NAME` takes a loss or a metric of the block, by the name that the curves have. Its best validation "
         "decides which weights are kept, and with `--patience` when the training ends.",
     ),
+    "DL0850": Code(
+        "a statistic of the data that is no number",
+        "`dslc train --measure NAME=EXPRESSION` computes the expression on all rows that are trained on. It is infinite or NaN there, "
+        "as the logarithm of 0 or a division by a deviation of 0 are.",
+    ),
     "DL0901": Code(
         "malformed YAML",
         "The text is not YAML; the message is the YAML parser's.",

@@ -34,6 +34,13 @@ BATCH = 64
 @click.option(
     "--set", "settings", metavar="NAME=VALUE", multiple=True, callback=settings_of, help="A hyper-parameter; repeatable."
 )
+@click.option(
+    "--measure",
+    metavar="NAME=EXPRESSION",
+    multiple=True,
+    callback=settings_of,
+    help="A hyper-parameter by what the data says, such as `center=mean(y)`; repeatable.",
+)
 @click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means.")
 @click.option("--weights", metavar="FILE", help="Weights of the block to begin with; initial ones by default.")
 @click.option("--validation", metavar="SHARE", type=float, default=0.0, help="Share of the data to hold out, such as 0.1.")
@@ -72,6 +79,7 @@ def train_command(
     batch: int,
     seed: int | None,
     settings: dict[str, str],
+    measure: dict[str, str],
     dtype: str,
     weights: str | None,
     validation: float,
@@ -105,6 +113,7 @@ def train_command(
     from dsl.lower import training_backend, weights_of
     from dsl.target import backend as find_backend
     from dsl.trainer.loop import train
+    from dsl.trainer.measure import measured, written
     from dsl.trainer.prepare import Length, open_batches, prepare, steps_of
     from dsl.trainer.settings import Settings
 
@@ -116,8 +125,10 @@ def train_command(
         )
     found = find_backend(backend)
 
+    statistics: dict[str, object] = {}
+
     def compiled(more: Mapping[str, object]) -> Training:
-        training, warnings = compile_training(spec, {**settings, **more}, name=name, float_type=FLOATS[dtype])
+        training, warnings = compile_training(spec, {**settings, **statistics, **more}, name=name, float_type=FLOATS[dtype])
         if not more:
             report(warnings)
         return training
@@ -129,6 +140,11 @@ def train_command(
     how = TrainOptions(amp, accumulate)
     training_backend(training, found, how)
     opened = open_batches(training, data, dimension_sizes(sizes), validation)
+    if measure:
+        statistics |= measured(training, opened[0], measure)
+        training = compiled(statistics)
+        if not as_json:
+            click.echo(f"measured {', '.join(f'{n}={written(v)}' for n, v in statistics.items())}", err=True)
     training, count = steps_of(compiled, training, Length(steps, epochs), opened[0].batch_count(batch))
     place = Path(out) if out is not None else Path("runs") / training.name
     job = prepare(training, found, opened, how, batch=batch, device=device, source=Path(spec).name, weights=begin)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from dsl.cli import run as dslc
 from dsl.compiler import compile_graph, compile_training, run, run_program
@@ -172,10 +173,75 @@ def test_a_mean_of_fifty_begins_at_the_variance(target: str) -> None:
 
 @pytest.mark.system("output-bias")
 @every_target
-def test_the_forget_gates_begin_open_and_the_others_half_open(target: str) -> None:
-    spec = source("gates: Linear(4 * 3, init=zeros, bias_init=gate_bias) -> sigmoid", "float[B, 2]")
-    y = run(spec, {"x": np.ones((1, 2))}, target=target).outputs["y"][0]
-    np.testing.assert_allclose(y.reshape(4, 3), np.repeat([[0.5], [0.731059], [0.5], [0.5]], 3, axis=1), atol=1e-6)
+@pytest.mark.parametrize("biases", [1, 2])
+def test_the_forget_gates_begin_open_and_keep_that_share_of_the_cell(biases: int, target: str) -> None:
+    spec = Source(
+        "case",
+        f"""
+model M()(x: float[B, T, 2], h: float[B, 3], c: float[B, 3]) {{
+  _, _, after = LSTM(3, biases={biases}, init=zeros, bias_init=gate_bias)(x, h, c)
+  _, by_cell = LSTMCell(3, biases={biases}, init=zeros, bias_init=gate_bias)(x[:, 0], h, c)
+  return after, by_cell
+}}
+""",
+    )
+    names = {n: p.initial.values for n, p in compile_graph(spec).parameters().items() if n.endswith("bias_ih")}
+    assert set(names.values()) == {(0.0, 1.0, 0.0, 0.0)}
+    found = run(spec, {"x": np.ones((2, 1, 2)), "h": np.zeros((2, 3)), "c": np.ones((2, 3))}, target=target).outputs
+    for cell in found.values():
+        np.testing.assert_allclose(cell, 0.731059, atol=1e-6)
+
+
+MEASURED = """
+model Net(center: float, mean: list, std: list)(x: float[B, 4]) -> float[B, 1] {
+  return x -> InputNorm(mean, std) -> Linear(1, init=normal(std=0.001), bias_init=constant(center))
+}
+
+train Fit(center: float = 0.0, mean: list = [0] * 4, std: list = [1] * 4)(x: float[B, 4], y: float[B, 1]) {
+  layer net = Net(center, mean, std)
+  minimize mse(net(x), y) using sgd(0.000001)
+}
+"""
+
+
+@pytest.mark.system("output-bias", "input-normalisation")
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_statistics_of_the_data_are_hyper_parameters(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.dl").write_text(MEASURED)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(7, 3, size=(2000, 4)).astype(np.float32), rng.normal(50, 10, size=(2000, 1)).astype(np.float32)
+    np.savez("data.npz", allow_pickle=False, x=x, y=y)
+    common = ["train", "net.dl", "--data", "data.npz", "--batch", "2000", "--steps", "1", "-b", backend]
+    statistics = ["center=mean(y)", "mean=mean(x, over=0)", "std=sqrt(var(x, over=0))"]
+    assert dslc([*common, "-o", "with", *(word for s in statistics for word in ("--measure", s))]) == 0
+    assert "measured center=" in capsys.readouterr().err
+    assert dslc([*common, "-o", "without"]) == 0
+    with_, without = (read_rows(Path(folder, "curves.csv"))[0]["loss"] for folder in ("with", "without"))
+    assert with_ == pytest.approx(y.var(), rel=1e-3) and with_ == pytest.approx(100, rel=0.1)
+    assert without == pytest.approx(2600, rel=0.05)
+    weights = load_file(Path("with/weights.safetensors"))
+    np.testing.assert_allclose(weights["net.input_norm.mean"], x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(weights["net.linear.bias"], y.mean(), rtol=1e-5)
+
+
+@pytest.mark.system("output-bias")
+def test_what_cannot_be_measured_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.dl").write_text(MEASURED)
+    np.savez("data.npz", allow_pickle=False, x=np.zeros((8, 4), np.float32), y=np.zeros((8, 1), np.float32))
+    common = ["train", "net.dl", "--data", "data.npz", "--batch", "8", "--steps", "1", "-o", "run"]
+    for measure, message in (
+        ("middle=mean(y)", "`Fit` has no hyper-parameter `middle` to measure"),
+        ("center=mean(z)", "`z` is not defined"),
+        ("center=log(mean(y))", "`center`, measured as `log(mean(y))`, is not finite"),
+    ):
+        assert dslc([*common, "--measure", measure]) != 0
+        assert message in capsys.readouterr().err
 
 
 # --- by a smaller network -------------------------------------------------------------------------------------------------------
