@@ -349,10 +349,8 @@ model Gradients()(image: float[B, 1, 4, 4]) -> (exact: float[4, 5], sampled: flo
 @where_gradients_are
 def test_the_sampled_gradient_of_the_policy_is_near_the_enumerated_one(target: str) -> None:
     """Of the 16 ways to place two glimpses on a grid of 2 x 2, all are drawn: their probabilities add up to 1."""
-    text = Source("test.dl", GRADIENTS)
-    weights = {name: 3 * value for name, value in init(text).items()}
-    image = np.tile(draw(1, 1, 4, 4, seed=1), (200_000, 1, 1, 1))
-    exact, sampled, total = of_text(GRADIENTS, {"image": image}, target, weights=weights, training=True)
+    image = np.tile(draw(1, 1, 4, 4, seed=1), (60_000, 1, 1, 1))
+    exact, sampled, total = of_text(GRADIENTS, {"image": image}, target, training=True)
     np.testing.assert_allclose(total, 1, atol=1e-4)
     assert np.linalg.norm(exact) > 0.01
     assert np.linalg.norm(sampled - exact) < 0.03 * np.linalg.norm(exact)
