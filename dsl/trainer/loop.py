@@ -212,8 +212,12 @@ def watched(job: Job, settings: Settings) -> str:
     name = settings.watch or next((o.name for o in job.training.objectives), "")
     if (settings.watch or settings.patience) and name not in job.names:
         near = did_you_mean(name, job.names)
-        help = f"did you mean `{near}`?" if near else f"its losses and metrics: {', '.join(f'`{n}`' for n in job.names) or 'none'}"
-        raise SpecError(Diagnostic("DL0849", f"`{job.training.name}` has no loss or metric `{name}` to watch", help=help), exit_code=2)
+        help = (
+            f"did you mean `{near}`?" if near else f"its losses and metrics: {', '.join(f'`{n}`' for n in job.names) or 'none'}"
+        )
+        raise SpecError(
+            Diagnostic("DL0849", f"`{job.training.name}` has no loss or metric `{name}` to watch", help=help), exit_code=2
+        )
     return name
 
 
