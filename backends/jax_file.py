@@ -192,7 +192,8 @@ class FileWriter:
 
     def _entry(self, entry: str, graph: Graph) -> str:
         arguments, lines, _ = write_function(self, graph, root=True, first=self._checks(graph))
-        doc = graph.entry_doc or f"The outputs of the model: {', '.join(graph.outputs)}."
+        results = about(graph) if graph.kind == "train" else f"The outputs of the model: {', '.join(graph.outputs)}."
+        doc = graph.entry_doc or results
         return definition(self.entries[entry], arguments) + rendered([*docstring(doc, 1), *lines])
 
     def _checks(self, graph: Graph) -> Checks:
