@@ -25,7 +25,7 @@ def facts_of(graph: Graph, known: dict[int, Facts]) -> Facts:
     """The facts of `graph`, with those of the graphs that it calls in `known`."""
     modes = schedule(graph).modes
     params = state = key = always = False
-    training = bool(graph.updates)
+    training = bool(graph.updates) or any(c.training for c in graph.constraints)
     for node in graph:
         mode = modes.get(node.id, 0)
         if not mode:

@@ -273,9 +273,9 @@ class Checks:
     def __call__(self, body: Body, function: ModuleFunction) -> None:
         for constraint in self.graph.constraints:
             left, right = body.dim(constraint.left), body.dim(constraint.right)
-            self._refuse(
-                body, f"{left.text} {_OPPOSITE[constraint.relation]} {right.text}", constraint.message or "a size is out of range"
-            )
+            condition = f"{left.text} {_OPPOSITE[constraint.relation]} {right.text}"
+            only = "training and " if constraint.training else ""
+            self._refuse(body, only + condition, constraint.message or "a size is out of range")
         if self.draws:
             condition = "key is None" if self.always else "training and key is None"
             self._refuse(body, condition, "random numbers are drawn here: give key=jax.random.key(seed)")

@@ -349,7 +349,7 @@ class OnnxBackend:
             ir_version=max(8, helper.find_min_ir_version_for(imports[:1])),
         )  # fmt: skip
         described = {"model": program.name, "entry": graph.entry, "spec": options.source}
-        described["require"] = "; ".join(map(_told, graph.constraints))
+        described["require"] = "; ".join(map(_told, (c for c in graph.constraints if not c.training)))
         for weight, dtype in body.weights.items():
             if weight not in turned:
                 fill(model.graph.initializer.add(), weight.name, _value(weight, weights), dtype)

@@ -288,10 +288,10 @@ def _misfit(name: str, graph: Graph, found: tuple[int, ...]) -> SpecError:
     return SpecError(Diagnostic("DL0802", f"the input `{name}` is {declared}, and {list(found)} is given"))
 
 
-def check_constraints(graph: Graph, sizes: Mapping[str, int]) -> None:
-    """Raise SpecError for a `require` that these sizes do not meet."""
+def check_constraints(graph: Graph, sizes: Mapping[str, int], *, training: bool = False) -> None:
+    """Raise SpecError for a `require` that these sizes do not meet; one for training only in training."""
     for c in graph.constraints:
-        if not holds(c, sizes):
+        if not holds(c, sizes) and (training or not c.training):
             left, right = evaluate_dim(c.left, sizes), evaluate_dim(c.right, sizes)
             raise SpecError(
                 Diagnostic(
@@ -324,7 +324,7 @@ class ReferenceSession:
 
     def run(self, inputs: Arrays, *, training: bool = False, entry: str = "forward") -> Result:
         graph = self.program.entries[entry]
-        check_constraints(graph, bound_sizes(graph, inputs))
+        check_constraints(graph, bound_sizes(graph, inputs), training=training)
         interpreter = Interpreter(self.weights, training=training)
         outputs = interpreter.run(graph, inputs)
         return Result(outputs, interpreter.updated)

@@ -23,6 +23,8 @@ from backends.writer import (
     Expression,
     Line,
     Namespace,
+    Precedence,
+    binary,
     call,
     camel_case,
     docstring,
@@ -345,22 +347,24 @@ _CONTRARY = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 def _checks(body: Body, constraints: Sequence[Constraint]) -> list[Line]:
     """`if T > 1024: raise ValueError(...)`; requirements with one message share it."""
     lines = []
-    for message, group in itertools.groupby(constraints, key=lambda c: c.message):
+    for (message, training), group in itertools.groupby(constraints, key=lambda c: (c.message, c.training)):
         shown = "".join(c if c.isprintable() else " " for c in message)
         raised = Line(body.indent + 1, "raise ", call("ValueError", quoted(shown)))
         outcome = [raised] if fits(raised) else _long_message(body.indent + 1, shown)
         for condition in _together([_contrary(body, c) for c in group], body.indent):
+            if training:
+                condition = binary(Expression("self.training"), "and", condition)
             lines += [Line(body.indent, "if ", condition, ":"), *outcome]
     return lines
 
 
 def _contrary(body: Body, constraint: Constraint) -> Expression:
     left, right = body.dim(constraint.left), body.dim(constraint.right)
-    return Expression(f"{left} {_CONTRARY[constraint.relation]} {right}")
+    return Expression(f"{left} {_CONTRARY[constraint.relation]} {right}", Precedence.COMPARE)
 
 
 def _together(conditions: list[Expression], indent: int) -> list[Expression]:
-    both = Expression(" or ".join(c.text for c in conditions))
+    both = conditions[0] if len(conditions) == 1 else Expression(" or ".join(c.text for c in conditions), Precedence.OR)
     return [both] if fits(Line(indent, "if ", both, ":")) else conditions
 
 

@@ -117,13 +117,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A `require` that hangs on symbolic dimensions: `left relation right`, with relation one of `== != < <= > >=`."""
+    """A `require` that hangs on symbolic dimensions: `left relation right`, with relation one of `== != < <= > >=`. One that stands in
+    an `if training` is for `training` only."""
 
     left: Dim
     relation: str
     right: Dim
     message: str
     span: Span = field(default=NOWHERE, compare=False)
+    training: bool = False
 
 
 class Graph:

@@ -57,7 +57,10 @@ class _GraphPrinter:
         outputs = ", ".join(f"{name}: {graph.type(v)}" for name, v in graph.outputs.items())
         keyword = graph.kind if graph.kind in ("model", "fn") else "module"
         signature = f"({inputs})" if keyword == "fn" else f"()({inputs}) -> ({outputs})"
-        lines = [f"require {format_dim(c.left)} {c.relation} {format_dim(c.right)}" for c in graph.constraints]
+        lines = [
+            f"require {format_dim(c.left)} {c.relation} {format_dim(c.right)}{' in training' if c.training else ''}"
+            for c in graph.constraints
+        ]
         lines += [_declaration(p) for p in graph.parameters.values()]
         lines += [*self._layers(), *self.statements()]
         lines += [f"update {name} = {self.values[v]}" for name, v in graph.updates.items()]

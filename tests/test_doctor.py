@@ -38,7 +38,12 @@ PLANTED = [
     ("cut_off", "gradients", "failed", "no path leads from a loss to `net.fc.weight`, `net.fc.bias`"),
     ("lost_layer", "gradients", "warning", "`body.weight`, `body.bias` are in no objective"),
     ("all_zero", "gradients", "failed", "the gradient of `loss` is 0 in every element of `net.fc.weight`"),
-    ("constant_weights", "symmetry", "warning", "the 8 units of `net.first` begin alike and get the same gradient: they stay one unit"),
+    (
+        "constant_weights",
+        "symmetry",
+        "warning",
+        "the 8 units of `net.first` begin alike and get the same gradient: they stay one unit",
+    ),
     ("untrained", "gradients", "warning", "`body.weight`, `body.bias` are in no objective"),
     ("slow", "overfit", "failed", "plain adam at 0.003 does: look at its learning rate"),
     ("diverging", "overfit", "failed", "the loss is not finite"),

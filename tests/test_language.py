@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from backends.reference import Interpreter
-from dsl.compiler import compile_graph
+from dsl import compiler
+from dsl.compiler import compile_graph, compile_training
 from dsl.diagnostics import SpecError
 from dsl.ir import Program, count_parameters
 from dsl.source import Source
@@ -405,3 +406,40 @@ def test_a_pattern_that_means_nothing_is_an_error() -> None:
     assert caught.value.diagnostics[0].help == "there is weight, bias"
     with pytest.raises(SpecError, match="a name pattern stands after"):
         program('layer net = Linear(3)\nreturn net(x) + net."weight"')
+
+
+SEVERAL = """
+module Centred()(x: float[B, T, 2]) -> float[B, T, 2] {
+  if training {
+    require B * T > 1, "a mean of several values"
+    y = x - mean(x, over=[0, 1], keepdims=true)
+  } else {
+    y = x
+  }
+  return y
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["reference", "torch", "jax", "onnx"])
+def test_a_requirement_of_training_is_none_of_inference(target: str) -> None:
+    spec = Source("case", SEVERAL + "model Net()(x: float[B, T, 2]) { return x -> Centred }")
+    one = np.ones((1, 1, 2))
+    np.testing.assert_array_equal(compiler.run(spec, {"x": one}, target=target).outputs["y"], one)
+    if target == "onnx":
+        return
+    assert not compiler.run(spec, {"x": np.ones((2, 1, 2))}, target=target, training=True).outputs["y"].any()
+    with pytest.raises((ValueError, SpecError), match="a mean of several values"):
+        compiler.run(spec, {"x": one}, target=target, training=True)
+
+
+def test_a_requirement_of_training_that_cannot_be_met_is_an_error_of_a_train_block() -> None:
+    spec = SEVERAL + "model Net()(x: float[1, 1, 2]) { return x -> Linear(2) -> Centred }"
+    one = np.ones((1, 1, 2))
+    assert compiler.run(Source("case", spec), {"x": one}, target="torch").outputs["y"].shape == (1, 1, 2)
+    with pytest.raises(ValueError, match="a mean of several values"):
+        compiler.run(Source("case", spec), {"x": one}, target="torch", training=True)
+    block = "train Fit()(x: float[1, 1, 2]) {\n  layer net = Net()\n  minimize mean(net(x)) using sgd(0.1)\n}"
+    with pytest.raises(SpecError) as caught:
+        compile_training(Source("case", f"{spec}\n{block}"))
+    assert caught.value.diagnostics[0].message == "a requirement is not met: a mean of several values"

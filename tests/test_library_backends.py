@@ -111,6 +111,8 @@ NORM: dict[str, Group] = {
         "InstanceNorm(eps=0.1, affine=true)(a)",
         "local_response_norm(x, 5)", "local_response_norm(x, 4, alpha=0.5, beta=0.5, k=2.0)",
         "local_response_norm(x, 1, alpha=1.0)",
+        "VirtualBatchNorm()(x, 2 * x + 1).y", "VirtualBatchNorm(affine=false)(y, y ** 2).reference",
+        "InputNorm([0.1, 0.2, 0.3], [1, 2, 4])(y[:, :3])", "Whiten([0.5, -0.5], [[1, 0.5], [0.5, 2]])(y[:, :2])",
         "over_channels(y[0], 4) * x", "standardize_channels(x, y[0], y[0] ** 2, 0.1)",
     ]),
 }  # fmt: skip
@@ -176,7 +178,9 @@ LOSS: dict[str, Group] = {
         *reductions("hinge(x, t", "hinge(s, r, margin=0.3"),
         *reductions("soft_cross_entropy(x, softmax(x ** 2)",
         "soft_cross_entropy(x, 2 * x, temperature=3.0, soften_target=true"),
-        "soft_cross_entropy(m, softmax(m ** 2, over=1), over=1)",
+        "soft_cross_entropy(m, softmax(m ** 2, over=1), over=1)", "soft_cross_entropy(x, softmax(x ** 2), weight=abs(w))",
+        "soft_cross_entropy(m, softmax(m ** 2, over=1), over=1, weight=abs(w))",
+        "token_cross_entropy(s, r, abs(s[:, :, 0]))", "token_cross_entropy(s, r, abs(s[:, :, 0]), bits=true)",
     ]),
     "losses of numbers": ("a: float[B, 4], b: float[B, 4], c: float[B, 4], d: float[B]", [
         *reductions("mse(a, b", "mae(a, b", "huber(a, b", "huber(a, b, delta=0.3", "smooth_l1(a, b", "smooth_l1(a, b, beta=0.3"),
@@ -192,6 +196,10 @@ LOSS: dict[str, Group] = {
         "cosine_similarity(a, b, eps=50.0)",
         "mse(d, d + 1)", "mse(d[0], 2 * d[0])", 'reduced(a, "none")', 'reduced(a, "sum")', "reduced(a)",
         "bce_with_logits(d, 0 * d + 1)",
+    ]),
+    "losses of batches": ("a: float[B, 4], b: float[B, 4], d: float[B]", [
+        "a if same_shape(a, b) else b", "elbo(d, 2 * d)", "elbo(d, d, beta=4.0)", "mmd(a, 2 * b)", "mmd(a, b[:1], bandwidth=3.0)",
+        "rbf(a, b)",
     ]),
 }  # fmt: skip
 
@@ -253,14 +261,15 @@ INITIALIZERS: dict[str, Group] = {
         "lecun_normal",
             "fan_in_uniform",
         )
-    ]),
+    ] + ["Linear(3, bias_init=logit_prior(0.2))(x)", "Linear(8, bias_init=gate_bias)(x)", "Linear(4, bias_init=gate_bias(2.0))(x)"]),
 }  # fmt: skip
 
 DISTRIBUTIONS: dict[str, Group] = {
     "distributions": (
         "a: float[B, 4], c: float[B, 4], x: float[B, 4], d: float[B, 4], y: float[B], k: int[B]", [
         "bernoulli_log_prob(cast(x > 0, float), 40 * a)", "bernoulli_entropy(40 * a)", "bernoulli_kl(a, c)",
-        "categorical_log_prob(k, a)", "categorical_entropy(a)", "categorical_kl(a, c)",
+        "categorical_log_prob(k, a)", "categorical_entropy(a)", "categorical_kl(a, c)", "kl(softmax(a), softmax(c))",
+        "kl(softmax(a, over=0), softmax(c, over=0), over=0)",
         "normal_log_prob(x, a, exp(d))", "normal_log_prob(x)", "normal_entropy(exp(d))", "normal_kl(a, exp(d), c, 2.0)",
         "normal_kl(a, exp(d))", "diagonal_normal_log_prob(x, a, exp(d))", "diagonal_normal_log_prob(x)",
         "diagonal_normal_entropy(exp(d))", "diagonal_normal_kl(a, exp(d), c, exp(x))", "diagonal_normal_kl(a, exp(d))",
@@ -274,6 +283,13 @@ DISTRIBUTIONS: dict[str, Group] = {
     ]),
     "gradient": ("a: float[B, 4], c: float[B, 4]", [
         "straight_through(round(a), c)", "gradient_reversal(a)", "gradient_reversal(a, 0.5)", "score_function(a, c)",
+    ]),
+}  # fmt: skip
+
+REGULARIZER: dict[str, Group] = {
+    "regularizer": ("x: float[B, T, 4], m: float[B, 3, H, W]", [
+        "l2(x)", "l1(x)", "elastic(x)", "elastic(x, ratio=0.1)", "total_variation(x)", "total_variation(m)", "dropout2d(m)",
+        "dropout2d(x, 0.2)",
     ]),
 }  # fmt: skip
 
@@ -347,6 +363,7 @@ FILES: dict[str, dict[str, Group]] = {
     "optimizer": {"rules": TRAINING["rules"]},
     "pool": POOL,
     "recurrent": RECURRENT,
+    "regularizer": REGULARIZER,
     "schedule": {"rates": TRAINING["rates"]},
     "signal": SIGNAL,
     "vision": VISION,

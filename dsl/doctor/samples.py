@@ -106,7 +106,7 @@ def _free_sizes(training: Training, given: Mapping[str, int], batch: int, seed: 
 def _refuse(training: Training, sizes: Mapping[str, int]) -> None:
     """Raise SpecError for sizes that a requirement of the block rules out, or at which a tensor would be empty."""
     for graph in training.program.entries.values():
-        check_constraints(graph, sizes)
+        check_constraints(graph, sizes, training=True)
         if not feasible(graph, sizes):
             shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise SpecError(Diagnostic("DL0811", f"a tensor of `{training.name}` is empty at {shown}", help="try larger sizes"))

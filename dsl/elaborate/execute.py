@@ -399,11 +399,13 @@ class Executor:
         match value:
             case True:
                 return
+            case False if only_in_training(frame):
+                require(frame, Constraint(0, "==", 1, message, statement.span, training=True))
             case False:
                 raise SpecError(Diagnostic("DL0310", f"a requirement is not met: {message}", statement.condition.span))
             case Condition():
                 for c in value.constraints:
-                    require(frame, Constraint(c.left, c.relation, c.right, message, statement.span))
+                    require(frame, Constraint(c.left, c.relation, c.right, message, statement.span, only_in_training(frame)))
             case Tensor():
                 raise error(
                     "DL0413", "`require` is decided before the model runs, and this is a tensor", statement.condition.span
@@ -440,6 +442,11 @@ def require(frame: Frame, constraint: Constraint) -> None:
     """Note a constraint on the symbolic dimensions of the graph, once."""
     if constraint not in frame.owner.constraints:
         frame.owner.constraints.append(constraint)
+
+
+def only_in_training(frame: Frame) -> bool:
+    """Whether what stands here is for training, of a model that is used for both."""
+    return frame.mode == "training" and frame.fixed is None and frame.training is None
 
 
 def static_frame(unit: Unit, context: Context) -> Frame:

@@ -13,7 +13,7 @@ from dsl.dims import Dim, Expr, Symbol, as_symbol, format_dim, substitute
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.binding import Given, given_twice
 from dsl.elaborate.context import DEEPEST, Context, error
-from dsl.elaborate.execute import require, static_frame
+from dsl.elaborate.execute import only_in_training, require, static_frame
 from dsl.elaborate.familiar import ARGUMENTS, suggested
 from dsl.elaborate.frame import Frame, tensor
 from dsl.elaborate.operators import compare_sizes
@@ -476,7 +476,12 @@ class Instantiator:
         left = substitute(constraint.left, bindings)
         right = substitute(constraint.right, bindings)
         decided = compare_sizes(constraint.relation, left, right, span)
-        if decided is False:
+        training = constraint.training or only_in_training(frame)
+        if constraint.training and frame.mode == "inference":
+            return
+        if decided is False and training and frame.training is None:
+            require(frame, replace(constraint, left=left, right=right, training=True))
+        elif decided is False:
             raise SpecError(
                 Diagnostic(
                     "DL0310",
@@ -487,7 +492,7 @@ class Instantiator:
                 )
             )
         if isinstance(decided, Condition):
-            require(frame, replace(constraint, left=left, right=right))
+            require(frame, replace(constraint, left=left, right=right, training=training))
 
 
 def _listed(name: str, argument: Given, context: Context) -> dict[str, object]:

@@ -5,6 +5,8 @@ Before:  y = if_training(dropout(x, 0.1), x)      After (inference):  y = x
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dsl.ir import Graph, Program
 from dsl.passes.every_graph import rewrite_every_graph
 
@@ -32,9 +34,12 @@ def _without_backward(graph: Graph) -> tuple[Graph, bool]:
 
 def specialize_graph(graph: Graph, *, training: bool) -> tuple[Graph, bool]:
     mode_nodes = [n for n in graph if n.op == "if_training" or (n.op == "dropout" and not training)]
-    if not mode_nodes and (training or not graph.updates):
+    for_training = [c for c in graph.constraints if c.training]
+    if not mode_nodes and not for_training and (training or not graph.updates):
         return graph, False
     result = graph.copy()
+    others = [c for c in graph.constraints if not c.training]
+    result.constraints = [*others, *(replace(c, training=False) for c in for_training)] if training else others
     for stale in mode_nodes:
         node = result.node(stale.id)
         kept = node.inputs[0 if training or node.op == "dropout" else 1]

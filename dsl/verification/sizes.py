@@ -100,7 +100,7 @@ def _assignments(allowed: Mapping[str, list[int]], seed: int) -> Iterator[Sizes]
 
 def feasible(graph: Graph, sizes: Mapping[str, int]) -> bool:
     """Whether the requirements hold at these sizes and every size in the graph and its callees is at least 1."""
-    if not all(holds(c, sizes) for c in graph.constraints):
+    if not all(holds(c, sizes) or c.training for c in graph.constraints):
         return False
     seen: set[tuple[int, tuple[tuple[str, int], ...]]] = set()
     pending: list[tuple[Graph, Mapping[str, int]]] = [(graph, sizes)]

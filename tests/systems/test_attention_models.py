@@ -5,7 +5,6 @@ The layers that they are made of are in test_attention.py.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from backends.base import Arrays
 from dsl import cli
-from dsl.compiler import compile_graph, compile_spec, init, run
+from dsl.compiler import compile_graph, init, run
 from dsl.diagnostics import SpecError, render
 from dsl.source import Source
 from dsl.trainer.curves import read_rows
@@ -91,7 +90,9 @@ def test_a_translation_is_what_teacher_forcing_finds_likeliest_after_its_own_wor
 @pytest.mark.system("bahdanau-nmt")
 def test_a_score_of_the_state_that_it_leads_to_is_refused_as_a_cycle() -> None:
     text = (SPECS / "attention" / "bahdanau.dl").read_text()
-    text = text.replace("scores = s[:, none]", "scores = s_t[:, none]").replace("s = concat(word, context", "s_t = concat(word, context")
+    text = text.replace("scores = s[:, none]", "scores = s_t[:, none]").replace(
+        "s = concat(word, context", "s_t = concat(word, context"
+    )
     with pytest.raises(SpecError) as refused:
         compile_graph(Source("cyclic.dl", text))
     message = render(refused.value.diagnostics[0])
@@ -251,6 +252,7 @@ def test_a_pointer_network_learns_to_sort_five_numbers(tmp_path: Path) -> None:
 
 
 # --- convolutions ---------------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.system("conv-seq2seq")
 @on_every_target

@@ -54,7 +54,11 @@ ADAGRAD = [0.9, 0.833104, 0.780456, 0.736223, 0.697715]
         pytest.param("sgd(0.1, momentum=0.9)", [0.9, 0.72, 0.486, 0.2268, -0.02916], marks=pytest.mark.system("momentum")),
         pytest.param("sgd(0.1, momentum=0.0)", [0.9, 0.81, 0.729, 0.6561, 0.59049], marks=pytest.mark.system("momentum")),
         pytest.param("adam(0.1, eps=0.0, eps_root=1e-8)", CORRECTED, marks=pytest.mark.system("adam")),
-        pytest.param("adam(0.1, eps=0.0, eps_root=1e-8, corrected=false)", [0.683774, 0.270209, -0.162138], marks=pytest.mark.system("adam")),
+        pytest.param(
+            "adam(0.1, eps=0.0, eps_root=1e-8, corrected=false)",
+            [0.683774, 0.270209, -0.162138],
+            marks=pytest.mark.system("adam"),
+        ),
         pytest.param("rmsprop(0.1, alpha=0.9, eps=0.0, eps_root=1e-8)", RMSPROP, marks=pytest.mark.system("rmsprop")),
         pytest.param("rmsprop(0.1, alpha=0.9)", RMSPROP, marks=pytest.mark.system("rmsprop")),
         pytest.param("adagrad(0.1, eps=0.0, eps_root=1e-8)", ADAGRAD, marks=pytest.mark.system("adagrad")),
