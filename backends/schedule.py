@@ -7,6 +7,7 @@ what one mode alone needs is kept for the branch of that mode. Nodes are spread 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from backends.writer import snake_case
@@ -72,8 +73,26 @@ def schedule(graph: Graph) -> Schedule:
             levels[blocks[node.id]].inference.append(node)
     joins = {n.id for n in live if n.op == "if_training" and modes[n.id] == BOTH}
     sides = {v.node for n in live if n.id in joins for v in n.inputs}
-    inlined = frozenset(n.id for n in live if (_may_inline(n) or _is_side(n, sides, modes)) and reads.get(Value(n.id)) == 1)
+    ordered = _ordered(graph)
+    inlined = frozenset(
+        n.id
+        for n in live
+        if n.id not in ordered and (_may_inline(n) or _is_side(n, sides, modes)) and reads.get(Value(n.id)) == 1
+    )
     return Schedule(levels, updating, reads, modes, _hints(graph, live, readers), inlined)
+
+
+def _ordered(graph: Graph) -> frozenset[int]:
+    """The calls of layers that are applied several times here and update buffers each time: the second goes on from the first."""
+    times = Counter(node.target.child for node in graph.layers() if node.target is not None)
+    return frozenset(
+        call.id for call in graph.calls() if call.target is not None and times[call.target.child] > 1 and _updates(call)
+    )
+
+
+def _updates(call: Node) -> bool:
+    """Whether the call changes buffers."""
+    return call.target is not None and any(callee.updates for callee in call.target.graph.callees())
 
 
 def _may_inline(node: Node) -> bool:
@@ -97,7 +116,7 @@ def _modes(graph: Graph) -> dict[int, int]:
     for value in graph.updates.values():
         modes[value.node] = TRAINING
     for call in graph.calls():
-        if call.target is not None and any(callee.updates for callee in call.target.graph.callees()):
+        if _updates(call):
             modes[call.id] = TRAINING
     for value in graph.outputs.values():
         modes[value.node] = BOTH

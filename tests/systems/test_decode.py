@@ -31,7 +31,7 @@ model Search(width: int = 2, alpha: float = 0.0, limit: int = 4)(state: float[B,
 """
 SPEC = Source("search.dl", SEARCH)
 WEIGHTS = {
-    "chain.next.weight": np.random.default_rng(1).standard_normal((3, 3)).astype(np.float32) - np.float32([0, 0, 1.5]),
+    "chain.next.weight": np.random.default_rng(1).standard_normal((3, 3)).astype(np.float32) - np.array([0, 0, 1.5], np.float32),
     "chain.move.weight": np.array([[1], [-2], [0]], np.float32),
 }
 STATES = np.random.default_rng(0).standard_normal((ROWS, 1)).astype(np.float32)

@@ -6,6 +6,7 @@ The models that are made of them are in test_recurrent_models.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_four_letters_and_three_units_without_biases_are_33_numbers() -> None:
     ],
 )
 @on_every_target
-def test_with_both_biases_a_layer_equals_the_fused_one(name: str, kind: type[nn.RNNBase], target: str) -> None:
+def test_with_both_biases_a_layer_equals_the_fused_one(name: str, kind: Callable[..., nn.RNNBase], target: str) -> None:
     torch.manual_seed(0)
     layer = kind(D, H, batch_first=True)
     (found,) = computed(model(f"return (x -> net: {name}({H})).hs"), {"x": X}, target, fused(layer, "net"))
@@ -138,7 +139,7 @@ def test_step_by_step_is_the_whole_sequence(steps: int, target: str) -> None:
 @on_every_target
 def test_an_update_gate_that_keeps_everything_keeps_the_first_state(target: str) -> None:
     spec = model("return GRU(3)(x, h0=h).hs", "x: float[B, T, 4], h: float[B, 3]")
-    weights = init(spec) | {"gru.bias_ih": np.repeat([0.0, 1e3, 0.0], 3).astype(np.float32)}  # of r, z and n
+    weights = dict(init(spec)) | {"gru.bias_ih": np.repeat([0.0, 1e3, 0.0], 3).astype(np.float32)}  # of r, z and n
     h = np.random.default_rng(1).standard_normal((B, 3)).astype(np.float32)
     (hs,) = computed(spec, {"x": X, "h": h}, target, weights)
     np.testing.assert_allclose(hs, np.repeat(h[:, None], T, axis=1), rtol=1e-6)

@@ -160,7 +160,7 @@ def test_the_image_enters_once_as_the_carry(target: str) -> None:
     logits = small("captioner.dl", given, target, weights, entry="forward")["logits"]
     assert np.abs(logits[0] - logits[1]).max(axis=-1).min() > 1e-4
     weights["decoder.rnn.weight_hh"] = np.zeros((12, 4), np.float32)
-    weights["decoder.rnn.bias_hh"] = np.repeat(np.float32([0, -1e3, 0]), 4)  # the gate that keeps
+    weights["decoder.rnn.bias_hh"] = np.repeat(np.array([0, -1e3, 0], np.float32), 4)  # the gate that keeps
     logits = small("captioner.dl", given, target, weights, entry="forward")["logits"]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
 
@@ -203,7 +203,7 @@ def test_whether_a_bit_that_is_seen_differs_from_one_that_is_said_is_learned(tmp
 
 def root(tokens: list[int], left: list[int], right: list[int], target: str, weights: Arrays | None = None) -> np.ndarray:
     arrays = {"tokens": np.array([tokens]), "left": np.array([left]), "right": np.array([right])}
-    return small("recursive_net.dl", arrays, target, weights)["root"][0]
+    return np.asarray(small("recursive_net.dl", arrays, target, weights)["root"][0])
 
 
 @pytest.mark.system("recursive-net")
@@ -244,7 +244,7 @@ def densities(x: np.ndarray, mixture: Arrays, target: str) -> np.ndarray:
       return mixture_log_prob(x, logits, mean, std, rho)
     }
     """
-    given = {name: np.tile(np.float32(v), (len(x), *[1] * np.ndim(v))) for name, v in mixture.items()}
+    given = {name: np.tile(v.astype(np.float32), (len(x), *[1] * v.ndim)) for name, v in mixture.items()}
     (found,) = run(Source("mixture", text), {"x": x.astype(np.float32), **given}, target=target).outputs.values()
     return np.exp(found)
 
@@ -280,8 +280,11 @@ def test_samples_have_the_moments_of_the_density(target: str) -> None:
       return mixture_sample(logits, mean, std, rho)
     }
     """
-    one = {"logits": [0.0, -40.0], "mean": [[1.0, 2.0], [9.0, 9.0]], "std": [[0.5, 2.0], [1.0, 1.0]], "rho": [0.8, 0.0]}
-    given = {name: np.tile(np.float32(v), (20_000, *[1] * np.ndim(v))) for name, v in one.items()}
+    one = {
+        "logits": np.array([0.0, -40.0]), "mean": np.array([[1.0, 2.0], [9.0, 9.0]]),
+        "std": np.array([[0.5, 2.0], [1.0, 1.0]]), "rho": np.array([0.8, 0.0]),
+    }  # fmt: skip
+    given = {name: np.tile(v.astype(np.float32), (20_000, *[1] * v.ndim)) for name, v in one.items()}
     (points,) = run(Source("mixture", text), given, target=target).outputs.values()
     np.testing.assert_allclose(points.mean(axis=0), [1, 2], atol=0.06)
     np.testing.assert_allclose(np.cov(points.T), [[0.25, 0.8], [0.8, 4.0]], atol=0.15)

@@ -48,7 +48,7 @@ def drawn(frames: int, labels: int, rows: int = 2) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_two_frames_and_one_label_of_two_even_classes_are_ln_4(target: str) -> None:
     """Two ways, of three steps each, of 1 / 2."""
-    given = {"logits": np.zeros((1, 2, 2, 2)), "targets": [[1]], "frames": [2], "labels": [1]}
+    given = {"logits": np.zeros((1, 2, 2, 2)), "targets": np.array([[1]]), "frames": np.array([2]), "labels": np.array([1])}
     (loss,) = values("rnnt_loss(logits, targets, frames, labels)", given, target)
     np.testing.assert_allclose(loss, 1.386294, atol=1e-6)
 
