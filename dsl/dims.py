@@ -274,7 +274,7 @@ def dim_min(*dims: Dim) -> Dim:
 
 def _extremum(kind: str, dims: Iterable[Dim]) -> Dim:
     kept: list[Dim] = []
-    for d in (inner for d in dims for inner in _arguments(kind, d)):
+    for d in (inner for given in dims for inner in _arguments(kind, given)):
         below = [dim_le(d, k) if kind == "max" else dim_le(k, d) for k in kept]
         if any(below):
             continue

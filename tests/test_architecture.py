@@ -30,7 +30,8 @@ LAYERS = {
     "data": "dsl.data dsl.hosts",
     "pictures": "dsl.summary dsl.picture dsl.draw",
     "backends": "backends",
-    "driver": "dsl.attribution dsl.describe_library dsl.grow dsl.inputs dsl.target dsl.lower dsl.compiler dsl.doctor dsl.trainer dsl.verification",
+    "driver": "dsl.attribution dsl.describe_library dsl.grow dsl.inputs dsl.target dsl.lower dsl.compiler dsl.doctor dsl.trainer "
+    "dsl.verification",
     "surface": "dsl.commands dsl.cli dsl",
 }
 """The modules of each layer; a package stands for all that is in it."""

@@ -43,5 +43,5 @@ def written_out(value: tuple[object, ...], type_: TensorType, span: Span) -> Ini
 def check_parts(initial: Initializer, type_: TensorType, span: Span) -> None:
     """Raise where the parts of `blocks` do not divide the first axis."""
     count, rows = len(initial.values), type_.shape[0] if type_.shape else 1
-    if initial.kind == "values" and count != math.prod(type_.shape) and (not isinstance(rows, int) or rows % count):  # type: ignore[arg-type]
+    if initial.kind == "values" and count != math.prod(type_.shape) and (not isinstance(rows, int) or rows % count):
         raise error("DL0421", f"{count} equal parts do not fill the first axis of {type_}", span)

@@ -24,7 +24,7 @@ EXPECTED = {
 def attribution(folder: Path, rule: str, *arguments: str) -> np.ndarray:
     """What `dslc attribute` writes for a net whose score 1 is the sum of relu(x) * ABOVE."""
     (folder / "net.dl").write_text(NET)
-    np.savez(folder / "weights.npz", **{"linear.weight": np.stack([0 * ABOVE, ABOVE, 0 * ABOVE]).astype(np.float32)})
+    np.savez(folder / "weights.npz", **{"linear.weight": np.stack([0 * ABOVE, ABOVE, 0 * ABOVE]).astype(np.float32)})  # type: ignore[arg-type]
     np.savez(folder / "x.npz", x=X.astype(np.float32))
     words = [str(folder / "net.dl"), "-i", str(folder / "x.npz"), "--weights", str(folder / "weights.npz"), *arguments]
     assert cli.run(["attribute", rule, *words, "--index", "1", "-o", str(folder / "out.npz")]) == 0
