@@ -27,7 +27,7 @@ learn: $(READY)
 	XLA_FLAGS= OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_learning.py -m slow --durations=0
 
 ## make systems   the checks of the systems of docs/systems.tsv, and the page docs/systems.md; FAMILY=cnn or ID=vgg for a part, without the page
-SYSTEMS = $(if $(FAMILY)$(ID),$(addprefix --family=,$(FAMILY)) $(addprefix --id=,$(ID)),--systems-page docs/systems.md)
+SYSTEMS = $(if $(FAMILY)$(ID),$(addprefix --family=,$(FAMILY)) $(addprefix --id=,$(ID)),--systems-page=docs/systems.md)
 systems: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" $(SYSTEMS)
 
@@ -43,10 +43,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-## make gallery    docs/gallery.md: the picture and the layers of every spec
+## make gallery    docs/gallery.md: the picture and the layers of every spec, the simple families first
+FIRST = linear mlp cnn vision segmentation detection recurrent attention memory language autoencoder autoregressive gan flow rl
+FAMILIES = $(FIRST) $(filter-out $(FIRST) examples,$(notdir $(patsubst %/,%,$(wildcard specs/*/))))
 gallery: $(READY)
-	{ cat docs/gallery.head.md; for spec in specs/*/*.dl; do echo; $(BIN)/dslc show --markdown $$spec || exit 1; done; } > docs/gallery.new
-	mv docs/gallery.new docs/gallery.md
+	$(BIN)/dslc show --markdown -o docs/gallery.new $(foreach family,$(FAMILIES),$(sort $(wildcard specs/$(family)/*.dl)))
+	cat docs/gallery.head.md docs/gallery.new > docs/gallery.md
+	rm docs/gallery.new
 
 ## make docs    write the generated pages again
 docs: $(READY)

@@ -42,7 +42,8 @@ def mermaid(whole: Picture) -> str:
     """A flowchart, with a subgraph for each layer that is opened."""
     lines = ["flowchart TB", *_mermaid_boxes(whole, "  ")]
     lines += [f'  {a.source} -->|"{_mermaid_text(a.label)}"| {a.target}' for a in _all_arrows(whole)]
-    lines += [f"  classDef {kind} fill:{colour},stroke:#6b7280,color:#111827" for kind, colour in FILL.items()]
+    used = {box.kind for box in _all_boxes(whole) if box.opened is None}
+    lines += [f"  classDef {kind} fill:{colour},stroke:#6b7280,color:#111827" for kind, colour in FILL.items() if kind in used]
     return "\n".join(lines) + "\n"
 
 

@@ -50,16 +50,18 @@ class Picture:
     arrows: tuple[Arrow, ...]
 
 
-def picture(graph: Graph, depth: int = 1, prefix: str = "n") -> Picture:
-    """The picture of a graph; layers have theirs inside them down to `depth`, and none at depth 1."""
-    return _Painter(graph, depth, prefix).picture()
+def picture(graph: Graph, depth: int = 1, prefix: str = "n", *, library: bool = True) -> Picture:
+    """The picture of a graph; layers have theirs inside them down to `depth`, and none at depth 1. Those of the library stay closed
+    without `library`."""
+    return _Painter(graph, depth, prefix, library).picture()
 
 
 class _Painter:
-    def __init__(self, graph: Graph, depth: int, prefix: str) -> None:
+    def __init__(self, graph: Graph, depth: int, prefix: str, library: bool) -> None:
         self.graph = graph
         self.depth = depth
         self.prefix = prefix
+        self.library = library
         self.nodes = live(graph)
         self.shown = {n.id for n in self.nodes if n.op not in HIDDEN and n.op not in QUIET}
 
@@ -99,7 +101,9 @@ class _Painter:
             return Box(self._id(node), kind, str(node.attributes[named]) if named else node.op, result)
         if call.child is None and call.graph.kind != "block":
             return Box(self._id(node), "op", call.graph.definition, result)
-        opened = picture(call.graph, self.depth - 1, self._id(node)) if self.depth > 1 else None
+        opened = None
+        if self.depth > 1 and (self.library or not call.graph.library):
+            opened = picture(call.graph, self.depth - 1, self._id(node), library=self.library)
         if call.graph.kind == "block":
             return Box(self._id(node), "loop" if node.op != "grad" else "op", _block_label(node), result, call.graph, opened)
         copies = "" if call.count is None else f"{call.count} × "

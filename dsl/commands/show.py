@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dsl.commands.options import FLOATS, json_option, model_options, output_option, spec_argument
+from dsl.commands.options import FLOATS, json_option, model_options, output_option, specs_argument
 from dsl.commands.terminal import print_json, report, wants_colour, write_text
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.dims import Dim, format_dim, substitute, symbols_of
+from dsl.ir import Program
 from dsl.summary import Row, Summary
 from dsl.types import TensorType
 
@@ -22,17 +23,17 @@ GRAPHS = ("mermaid", "dot", "svg", "html")
 
 
 @click.command("show")
-@spec_argument
+@specs_argument
 @model_options
 @click.option("--entry", metavar="NAME", help="Which entry point; the first one by default.")
 @click.option("--size", "sizes", metavar="DIM=N", multiple=True, help="Put a number for a symbolic dimension; repeatable.")
 @click.option("--depth", metavar="N", type=click.IntRange(min=1), help="Show layers within layers down to this depth.")
 @click.option("--graph", type=click.Choice(GRAPHS), help="Draw the data flow instead.")
-@click.option("--markdown", is_flag=True, help="A section of a page: what the spec says of itself, picture, layers.")
+@click.option("--markdown", is_flag=True, help="A page: what the specs say of themselves, pictures, layers.")
 @output_option("Where to, for `--graph` and `--markdown`.")
 @json_option
 def show_command(
-    spec: str,
+    specs: tuple[str, ...],
     model: str | None,
     settings: dict[str, str],
     dtype: str,
@@ -45,7 +46,7 @@ def show_command(
     output: str,
     as_json: bool,
 ) -> None:
-    """Show the layers of SPEC: types of their results, parameters, floating-point operations of one inference.
+    """Show the layers of a spec: types of their results, parameters, floating-point operations of one inference.
 
     A multiply-add counts two operations, an elementwise operation one an element. Shared parameters count once.
 
@@ -58,9 +59,20 @@ def show_command(
     from dsl.lower import only_entry
     from dsl.summary import summarize
 
-    made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
-    report(made.warnings)
-    program = made.program if entry is None else only_entry(made.program, entry)
+    def read(spec: str) -> Program:
+        made = elaborated(spec, settings, model=model, float_type=FLOATS[dtype], max_parameters=max_parameters)
+        report(made.warnings)
+        return made.program if entry is None else only_entry(made.program, entry)
+
+    if markdown:
+        if "-" in specs:
+            raise click.UsageError("--markdown shows files")
+        write_text(output, _page([(spec, read(spec)) for spec in specs], sizes, depth, output), inputs=specs)
+        return
+    if len(specs) > 1:
+        raise click.UsageError("one spec at a time, but for --markdown")
+    spec = specs[0]
+    program = read(spec)
     if graph is not None:
         from dsl.draw import draw
 
@@ -69,17 +81,23 @@ def show_command(
     summary = summarize(program)
     values = _values(sizes, summary)
     rows = [row for row in summary.rows if depth is None or row.depth < depth]
-    if markdown:
-        from dsl.commands.gallery import section
-
-        if spec == "-":
-            raise click.UsageError("--markdown shows a file")
-        table = _table_text(summary, rows, values)
-        write_text(output, "".join(f"{line}\n" for line in section(spec, program, table)), inputs=[spec])
-    elif as_json:
+    if as_json:
         print_json(_as_json(summary, rows, values))
     else:
         _print_table(summary, rows, values)
+
+
+def _page(read: list[tuple[str, Program]], sizes: tuple[str, ...], depth: int | None, output: str) -> str:
+    """The specs as Markdown, with as many levels as fit or as many as asked."""
+    from dsl.commands.gallery import Shown, block_rows, page
+    from dsl.summary import summarize
+
+    shown = []
+    for spec, program in read:
+        summary = summarize(program)
+        rows = block_rows(summary.rows) if depth is None else [row for row in summary.rows if row.depth < depth]
+        shown.append(Shown(spec, program, _table_text(summary, rows, _values(sizes, summary))))
+    return "".join(f"{line}\n" for line in page(shown, output))
 
 
 def _values(texts: tuple[str, ...], summary: Summary) -> dict[str, Dim]:
