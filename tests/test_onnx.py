@@ -353,9 +353,8 @@ def test_matrices_and_signals(dtype: type, symbolic: bool) -> None:
     square = normal(2, 4, 4, dtype=dtype) + 3 * np.eye(4, dtype=dtype)
     for below in (False, True):
         for transposed in (False, True):
-            given = {"lower": below, "transposed": transposed, "symbolic": symbolic}
-            check("triangular_solve", square, normal(4, 3, dtype=dtype), **given)
-            check("triangular_solve", square[0], normal(2, 4, 4, dtype=dtype), **given)
+            for matrix, right in ((square, normal(4, 3, dtype=dtype)), (square[0], normal(2, 4, 4, dtype=dtype))):
+                check("triangular_solve", matrix, right, lower=below, transposed=transposed, symbolic=symbolic)
     if dtype is F32:
         check("slogdet", square, symbolic=symbolic)
     for n, x in ((4, square), (5, normal(5, dtype=dtype)), (5, normal(3, 5, 2, dtype=dtype))):

@@ -37,6 +37,7 @@ def each(names: str, *operands: np.ndarray, **attributes: AttributeValue) -> lis
 A, B, IMAGES = draw(2, 3), draw(3) + 2.0, draw(1, 3, 5, 4)
 EQUAL = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
 ROWS = np.array([[2, 0], [1, 1]])
+LOWER = draw(3, 3) + 3 * np.eye(3)
 DEFINITE = draw(2, 3, 4) @ np.swapaxes(draw(2, 3, 4), 1, 2) + np.eye(3)
 
 CASES: list[Case] = [
@@ -66,20 +67,22 @@ CASES: list[Case] = [
     ("einsum", (draw(2, 3), draw(3), draw(2)), {"pattern": "ab,b,c->a"}),
     ("einsum", (draw(3, 3), draw(2, 3)), {"pattern": "ii,...i->...i"}),
     ("cholesky", (DEFINITE,), {}),
-    *(
-        ("triangular_solve", (draw(3, 3) + 3 * np.eye(3), draw(2, 3, 2)), {"lower": lower, "transposed": transposed})
-        for lower in (False, True)
-        for transposed in (False, True)
-    ),
+    *each("triangular_solve", LOWER, draw(2, 3, 2), lower=False, transposed=False),
+    *each("triangular_solve", LOWER, draw(2, 3, 2), lower=False, transposed=True),
+    *each("triangular_solve", LOWER, draw(2, 3, 2), lower=True, transposed=False),
+    *each("triangular_solve", LOWER, draw(2, 3, 2), lower=True, transposed=True),
     ("triangular_solve", (DEFINITE, draw(3, 2)), {}),
     ("eigh", (DEFINITE,), {}),
     ("eigh", (draw(2, 3, 3),), {}),
-    *(("svd", (draw(2, *shape),), {}) for shape in ((3, 3), (4, 2), (2, 4))),
-    *(("qr", (draw(2, *shape),), {}) for shape in ((3, 3), (4, 2))),
+    *each("svd qr", draw(2, 3, 3)),
+    *each("svd qr", draw(2, 4, 2)),
+    *each("svd", draw(2, 2, 4)),
     *each("inverse slogdet", draw(2, 3, 3) + 2 * np.eye(3)),
     *each("rfft", draw(2, 5, 3), over=1),
     *each("rfft", draw(2, 4), over=1),
-    *(("irfft", (draw(n // 2 + 1, 2), draw(n // 2 + 1, 2) + 1), {"n": n, "over": 0}) for n in (4, 5, 1)),
+    *each("irfft", draw(3, 2), draw(3, 2) + 1, n=4, over=0),
+    *each("irfft", draw(3, 2), draw(3, 2) + 1, n=5, over=0),
+    *each("irfft", draw(1, 2), draw(1, 2) + 1, n=1, over=0),
     ("conv", (draw(2, 4, 7), draw(6, 2, 3)), {"stride": 2, "padding": ((1, 0),), "groups": 2}),
     ("conv", (IMAGES, draw(2, 3, 2, 3)), {"dilation": 2, "padding": 1}),
     ("conv_transpose", (draw(2, 4, 3), draw(4, 2, 3)), {"stride": 2, "padding": ((1, 0),), "output_padding": 1, "groups": 2}),

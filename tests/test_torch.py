@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +195,7 @@ def test_layers_of_a_class_begin_with_numbers_of_their_own() -> None:
             """
         )
     )
+    part: Any
     for part, low in ((model.part, 3), (model.part_1, 5)):
         assert low - 0.1 <= part.weight.min() <= part.weight.max() <= low
         assert abs(part.linear.weight.mean().item() - low) < 0.01

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from dsl.compiler import run
 from dsl.source import Source
@@ -23,7 +22,7 @@ def declared(name: str, value: np.ndarray) -> str:
 
 def values(
     expressions: str | Sequence[str],
-    inputs: Mapping[str, ArrayLike],
+    inputs: Mapping[str, object],
     target: str,
     *,
     exact: bool = False,
@@ -44,7 +43,7 @@ def values(
 
 def value(
     expression: str,
-    inputs: Mapping[str, ArrayLike],
+    inputs: Mapping[str, object],
     target: str,
     *,
     exact: bool = False,

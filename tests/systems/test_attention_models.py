@@ -53,7 +53,7 @@ def words(*shape: int, below: int = 7, seed: int = 0) -> np.ndarray:
 
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def is_distribution(weights: np.ndarray) -> bool:

@@ -138,8 +138,8 @@ def test_later_batches_and_inference_follow_the_first(target: str) -> None:
         found = run_program(made, {"x": later}, target=target, weights=after, training=training)
         np.testing.assert_allclose(found.outputs["y"], (later - center) / deviation, rtol=1e-4, atol=1e-4)
     moved = {**after, **{name: after[name] + 0.3 for name in ("flow.log_scale", "flow.bias")}}
-    found = run_program(made, {"x": later}, target=target, weights=moved).outputs
-    np.testing.assert_allclose(found["logdet"], np.full(4, 4 * (0.9 - np.log(deviation).sum())), rtol=1e-4)
+    found = run_program(made, {"x": later}, target=target, weights=moved)
+    np.testing.assert_allclose(found.outputs["logdet"], np.full(4, 4 * (0.9 - np.log(deviation).sum())), rtol=1e-4)
     back, _ = there_and_back(made, later, target, moved)
     np.testing.assert_allclose(back, later, rtol=1e-4, atol=1e-5)
 

@@ -50,5 +50,5 @@ def test_both_targets_train_the_spec_alike(inner: int) -> None:
     random = np.random.default_rng(0)
     sizes = {"xs": 5, "ys": 5, "xq": 4, "yq": 4}
     batches = [{n: random.normal(size=(3, points, 1)).astype(np.float32) for n, points in sizes.items()} for _ in range(5)]
-    curves = [[row["loss"] for row in trained(training, batches, target)[0]] for target in DIFFERENTIATING]
-    np.testing.assert_allclose(*curves, rtol=1e-4)
+    first, second = ([row["loss"] for row in trained(training, batches, target)[0]] for target in DIFFERENTIATING)
+    np.testing.assert_allclose(first, second, rtol=1e-4)

@@ -47,7 +47,7 @@ model Penalty(strength: float)(x: float[B, 12288]) {
 @every_differentiating_target
 def test_the_slopes_of_the_penalties(target: str) -> None:
     slopes = values([f"grad(sum({p}(w)), w)" for p in ("l2", "l1", "elastic")], {"w": [3.0, 0.0, -2.0]}, target)
-    np.testing.assert_allclose(slopes, [[3, 0, -2], [1, 0, -1], [2, 0, -1.5]], atol=1e-6)
+    np.testing.assert_allclose(slopes, np.array([[3, 0, -2], [1, 0, -1], [2, 0, -1.5]]), atol=1e-6)
 
 
 @pytest.mark.system("weight-decay")
@@ -124,7 +124,7 @@ def test_the_total_variation_of_an_edge_is_its_length(target: str) -> None:
         ["total_variation(0 * x + 3)", "total_variation(x)", "total_variation(x.T)", "total_variation(stack(x, x, over=0))"],
         {"x": edge}, target,
     )  # fmt: skip
-    assert (flat, upright, across, pair) == (0, 6, 6, 12)
+    assert [x.item() for x in (flat, upright, across, pair)] == [0, 6, 6, 12]
 
 
 # --- dropout --------------------------------------------------------------------------------------------------------------------

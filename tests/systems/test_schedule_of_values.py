@@ -76,7 +76,7 @@ def test_torch_traces_one_loss_for_all_steps() -> None:
     with torch._dynamo.config.patch(error_on_recompile=True):
         traced = torch.compile(model.loss, backend="eager", fullgraph=True)
         for i in range(4):
-            _, weight = traced(torch.ones(3, 2))
+            _, weight = traced(torch.ones(3, 2))  # type: ignore[no-untyped-call]
             assert weight.item() == 1 - i / 8
             session.step(i, {"x": np.ones((3, 2), np.float32)})
 
