@@ -819,6 +819,16 @@ CODES: dict[str, Code] = {
         "`dslc train --measure NAME=EXPRESSION` computes the expression on all rows that are trained on. It is infinite or NaN there, "
         "as the logarithm of 0 or a division by a deviation of 0 are.",
     ),
+    "DL0851": Code(
+        "no such layer among the weights",
+        "`FILE:LAYER` is a layer of the file, and `LAYER=FILE` one of the block that is trained, by their full names, such as "
+        "`net.encoder`: all tensors whose names begin so. `dslc summary` lists those of a model.",
+    ),
+    "DL0852": Code(
+        "weights of a layer given twice",
+        "Each `--weights` of a training is for other layers, so that nothing depends on their order: `LAYER=FILE` for one layer, `FILE` "
+        "for the whole block.",
+    ),
     "DL0901": Code(
         "malformed YAML",
         "The text is not YAML; the message is the YAML parser's.",

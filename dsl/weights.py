@@ -11,7 +11,7 @@ import mmap
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -98,24 +98,30 @@ def _as_stored(array: np.ndarray, dtype: DType | None) -> tuple[str, np.ndarray]
 
 
 def load_weights(
-    path: str | Path, program: Program, *, allow_nan: bool = False, updated: Container[str] = ()
+    path: str | Path, program: Program, *, into: str = "", allow_nan: bool = False, updated: Container[str] = ()
 ) -> dict[str, np.ndarray]:
-    """The weights of `program` from a safetensors or npz file, memory-mapped where the file allows; changes stay in memory.
+    """The weights of `program`, or with `into` those of its layer `into`, under their full names, from a safetensors or npz file:
+    memory-mapped where the file allows; changes stay in memory.
 
     SpecError with one diagnostic for each kind of problem, names listed: missing, extra, other shape, other element type, NaN
     (unless `allow_nan`); or because the file is none that can be read. `updated` are what a training updates beside the program, which
     therefore is no constant. `FILE:net` is what the file has of the layer `net`, as a
     training of a model within its block leaves it.
     """
-    parameters = program.parameters()
+    target = f"{into}." if into else ""
+    parameters = {n.removeprefix(target): p for n, p in program.parameters().items() if n.startswith(target)}
     file, layer = file_and_layer(path)
-    prefix = f"{layer}." if layer else ""
-    found = {name.removeprefix(prefix): tensor for name, tensor in _stored(file).items() if name.startswith(prefix)}
+    everything = _stored(file)
+    found = _within(path, layer, everything)
     stored = {name: tensor for name, tensor in found.items() if not _counts_batches(name, parameters)}
-    problems = [*_names(path, parameters, stored), *_types(path, parameters, stored)]
+    owner = f"the layer `{into}`" if into else "the model"
+    problems = [*_names(path, owner, parameters, stored), *_types(path, owner, parameters, stored)]
     if problems:
+        fits = _layer_that_fits(into, parameters, everything)
+        if problems[0].code in ("DL0804", "DL0805") and fits not in (None, layer):
+            problems[0] = replace(problems[0], help=f"`{file}:{fits}` is the part of the file that has all of them")
         raise SpecError(problems)
-    weights = {name: np.asarray(stored[name].read()) for name in parameters}
+    weights = {target + name: np.asarray(stored[name].read()) for name in parameters}
     other = list(_other_constants(program, weights, updated))
     if other:
         what = "a constant" if len(other) == 1 else f"{len(other)} constants"
@@ -133,6 +139,29 @@ def file_and_layer(path: str | Path) -> tuple[str | Path, str]:
     if colon and file and not os.path.exists(path) and all(part.isidentifier() or part.isdecimal() for part in layer.split(".")):
         return file, layer
     return path, ""
+
+
+def _within(path: str | Path, layer: str, stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """What the file has of a layer, under the names inside it."""
+    prefix = f"{layer}." if layer else ""
+    found = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
+    if layer and not found:
+        raise SpecError(no_layer(f"`{str(path).removesuffix(f':{layer}')}` has no layer `{layer}`", layer, stored))
+    return found
+
+
+def no_layer(message: str, layer: str, names: Iterable[str]) -> Diagnostic:
+    """What is said where a layer of that name is not among those that the names of tensors tell."""
+    layers = list(dict.fromkeys(owner for name in names for owner in _owners(name)))
+    near = did_you_mean(layer, layers[:2000])
+    shown = ", ".join(f"`{name}`" for name in sorted(layers, key=lambda name: name.count("."))[:8])
+    return Diagnostic("DL0851", message, help=f"did you mean `{near}`?" if near else f"there is {shown}" if shown else None)
+
+
+def _owners(name: str) -> Iterator[str]:
+    """The layers that a tensor is in, from the outermost on."""
+    parts = name.split(".")[:-1]
+    return (".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
 def _stored(path: str | Path) -> dict[str, Stored]:
@@ -232,7 +261,7 @@ def _other_constants(program: Program, weights: Mapping[str, np.ndarray], also: 
     """What the weights have instead of the buffers that the spec writes out and nothing updates, such as the mean of a training set."""
     updated = {name for graph in program.entries.values() for name in _updated(graph)}
     for name, parameter in program.parameters().items():
-        if parameter.trained or parameter.initial.kind != "values" or name in updated or name in also:
+        if name not in weights or parameter.trained or parameter.initial.kind != "values" or name in updated or name in also:
             continue
         wanted = initial_value(name, parameter, 0)
         if not np.allclose(weights[name], wanted, rtol=1e-5, atol=1e-8):
@@ -266,45 +295,43 @@ def _counts_batches(name: str, parameters: Mapping[str, Parameter]) -> bool:
     return last == "num_batches_tracked" and f"{owner}{dot}running_mean" in parameters and name not in parameters
 
 
-def _names(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
+def _names(path: str | Path, owner: str, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
     missing = [n for n in parameters if n not in stored]
     extra = [n for n in stored if n not in parameters]
     problems: list[Diagnostic] = []
     if missing:
         lines = [f"`{n}` ({parameters[n].type})" for n in missing]
-        problems.append(
-            listed("DL0804", f"`{path}` lacks {_tensors(missing)} of the model", _with_nearest(lines, missing, extra))
-        )
+        problems.append(listed("DL0804", f"`{path}` lacks {_tensors(missing)} of {owner}", _with_nearest(lines, missing, extra)))
     if extra:
         lines = [f"`{n}` ({stored[n]})" for n in extra]
         problems.append(
-            listed("DL0805", f"`{path}` has {_tensors(extra)} that the model lacks", _with_nearest(lines, extra, missing))
+            listed("DL0805", f"`{path}` has {_tensors(extra)} that {owner} lacks", _with_nearest(lines, extra, missing))
         )
-    if problems and (layer := _layer_that_fits(parameters, stored)):
-        problems[0] = replace(problems[0], help=f"`{path}:{layer}` is the part of the file that has all of them")
     return problems
 
 
-def _layer_that_fits(parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> str | None:
-    """The layer in the file that has every parameter of the model."""
-    first = next(iter(parameters), None)
+def _layer_that_fits(into: str, names: Collection[str], stored: Mapping[str, Stored]) -> str | None:
+    """The layer in the file that has tensors of all these names; one that is called as `into` is, if there is one."""
+    first = next(iter(names), None)
     layers = [name.removesuffix(f".{first}") for name in stored if name.endswith(f".{first}")]
-    return next((layer for layer in layers if all(f"{layer}.{name}" in stored for name in parameters)), None)
+    fitting = [layer for layer in layers if all(f"{layer}.{name}" in stored for name in names)]
+    called = into.rpartition(".")[2]
+    return next((layer for layer in fitting if layer.rpartition(".")[2] == called), fitting[0] if fitting else None)
 
 
-def _types(path: str | Path, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
+def _types(path: str | Path, owner: str, parameters: Mapping[str, Parameter], stored: Mapping[str, Stored]) -> list[Diagnostic]:
     both = [n for n in parameters if n in stored]
     shapes = [n for n in both if parameters[n].type.shape != stored[n].shape]
     dtypes = [n for n in both if str(parameters[n].type.dtype) != stored[n].dtype]
     problems: list[Diagnostic] = []
     if shapes:
         lines = [f"`{n}` is {stored[n]} in the file and {parameters[n].type} in the model" for n in shapes]
-        problems.append(listed("DL0806", f"`{path}` has {_tensors(shapes)} of another shape than the model", lines))
+        problems.append(listed("DL0806", f"`{path}` has {_tensors(shapes)} of another shape than {owner}", lines))
     if dtypes:
         lines = [f"`{n}` is {stored[n].dtype} in the file and {parameters[n].type.dtype} in the model" for n in dtypes]
         problems.append(
             listed(
-                "DL0807", f"`{path}` has {_tensors(dtypes)} of another element type than the model", lines,
+                "DL0807", f"`{path}` has {_tensors(dtypes)} of another element type than {owner}", lines,
                 "values are never converted silently: compile with the `--dtype` of the file, or convert the file",
             )
         )  # fmt: skip

@@ -26,7 +26,7 @@ LAYERS = {
     "loader": "dsl.loader",
     "elaborate": "dsl.elaborate",
     "passes": "dsl.passes",
-    "weights": "dsl.initial_values dsl.weights",
+    "weights": "dsl.initial_values dsl.weights dsl.weight_parts",
     "data": "dsl.data dsl.hosts",
     "pictures": "dsl.summary dsl.picture dsl.draw",
     "backends": "backends",

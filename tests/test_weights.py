@@ -16,6 +16,7 @@ from dsl.diagnostics import SpecError
 from dsl.initial_values import initial_value
 from dsl.ir import Graph, Initializer, Parameter, Program
 from dsl.types import DType, TensorType
+from dsl.weight_parts import weights_from
 from dsl.weights import initial_weights, load_weights, save_weights
 from tests.full_disk import largest_file
 
@@ -276,3 +277,58 @@ def test_a_part_of_a_file_is_named_after_a_colon(tmp_path: Path) -> None:
 def path_of(folder: Path, weights: Mapping[str, np.ndarray]) -> Path:
     save_weights(folder / "plain.safetensors", weights, NET)
     return folder / "plain.safetensors"
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------------------
+
+TWO = program(
+    {f"{layer}.{name}": p for layer in ("encoder", "decoder") for name, p in NET.parameters().items() if name.startswith("fc.")}
+)
+
+
+def test_a_layer_gets_the_weights_of_another_and_the_rest_is_as_at_first(tmp_path: Path) -> None:
+    path = tmp_path / "lm.safetensors"
+    save_weights(path, {f"lm.{n}": w + 1 for n, w in initial_weights(TWO).items()})
+    found = weights_from([f"encoder={path}:lm.encoder"], TWO)
+    for name, before in initial_weights(TWO).items():
+        assert np.array_equal(found[name], before + 1 if name.startswith("encoder.") else before), name
+
+
+def test_every_layer_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, {"a.weight": np.full((3, 4), 2, np.float32), "a.bias": np.full(3, 3, np.float32)})
+    found = weights_from([f"encoder.fc={path}:a", f"decoder.fc={path}:a"], TWO)
+    assert {float(w.mean()) for n, w in found.items() if n.endswith("weight")} == {2.0}
+    assert {float(w.mean()) for n, w in found.items() if n.endswith("bias")} == {3.0}
+
+
+def test_a_file_whose_name_has_an_equals_sign_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = initial_weights(TWO, seed=1)
+    save_weights("seed=1", weights, TWO)
+    assert all(np.array_equal(weights[name], found) for name, found in weights_from(["seed=1"], TWO).items())
+
+
+@pytest.mark.parametrize(
+    ("sources", "message", "help", "exit_code"),
+    [
+        (["encoder=W:model.encodr"], "`W` has no layer `model.encodr`", "did you mean `model.encoder`?", 1),
+        (["encoder=W:x"], "`W` has no layer `x`", "there is `model`, `model.decoder`, `model.encoder`, `model.decoder.fc`, ", 1),
+        (["enkoder=W:model.encoder"], "what is trained has no layer `enkoder`", "did you mean `encoder`?", 2),
+        (["encoder=W"], "`W` lacks 2 tensors of the layer `encoder`", "`W:model.encoder` is the part of the file", 1),
+        (["decoder=W:model.decoder"], "`W:model.decoder` has a tensor of another shape than the layer `decoder`", None, 1),
+        (["encoder=W:model.encoder", "encoder.fc=W:model.encoder.fc"], "are both for `encoder.fc.weight`", "one `--weights`", 2),
+        (["W:model", "encoder=W:model.encoder"], "are both for `encoder.fc.weight`", "one `--weights` for each layer", 2),
+    ],
+)  # fmt: skip
+def test_what_is_said_about_parts_that_do_not_fit(
+    sources: list[str], message: str, help: str | None, exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights("W", {f"model.{n}": w[:2] if n == "decoder.fc.bias" else w for n, w in initial_weights(TWO).items()})
+    with pytest.raises(SpecError) as error:
+        weights_from(sources, TWO)
+    first = error.value.diagnostics[0]
+    assert message in first.message
+    assert (help or "") in (first.help or "")
+    assert error.value.exit_code == exit_code

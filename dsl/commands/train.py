@@ -42,7 +42,13 @@ BATCH = 64
     help="A hyper-parameter by what the data says, such as `center=mean(y)`; repeatable.",
 )
 @click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means.")
-@click.option("--weights", metavar="FILE", help="Weights of the block to begin with; initial ones by default.")
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[LAYER=]FILE[:LAYER]",
+    help="Weights of the block to begin with, or of a layer of it: `net.encoder=lm.safetensors:lm.encoder`; repeatable. "
+    "What none is for begins with initial ones.",
+)
 @click.option("--validation", metavar="SHARE", type=float, default=0.0, help="Share of the data to hold out, such as 0.1.")
 @click.option(
     "--every-validation",
@@ -81,7 +87,7 @@ def train_command(
     settings: dict[str, str],
     measure: dict[str, str],
     dtype: str,
-    weights: str | None,
+    weights: tuple[str, ...],
     validation: float,
     every_validation: int | None,
     every_save: int | None,
@@ -104,18 +110,20 @@ def train_command(
     dslc train net.dl --data image=x.npy,label=table.csv:kind --steps 500 --out runs/first
     dslc train net.dl --data image=x.npy,label=table.csv:kind --steps 500 --out runs/first --resume
     dslc train net.dl --data iris --epochs 1000 --validation 0.2 --patience 10 --watch accuracy --highest
+    dslc train ulmfit.dl Classify --data reviews.npz --weights net.encoder=runs/FineTune/weights.safetensors:lm.encoder
 
     The folder gets weights.safetensors (the best, or the last where nothing is held out), checkpoints, curves.csv and curves.png.
     Ctrl-C saves and ends with code 130; `--resume` then goes on to the numbers of a training that was never interrupted.
     """
     from backends.base import TrainOptions
     from dsl.compiler import compile_training
-    from dsl.lower import training_backend, weights_of
+    from dsl.lower import training_backend
     from dsl.target import backend as find_backend
     from dsl.trainer.loop import train
     from dsl.trainer.measure import measured, written
     from dsl.trainer.prepare import Length, open_batches, prepare, steps_of
     from dsl.trainer.settings import Settings
+    from dsl.weight_parts import weights_from
 
     if steps is not None and epochs is not None:
         raise click.UsageError("give `--steps` or `--epochs`, not both")
@@ -134,7 +142,7 @@ def train_command(
         return training
 
     def begin(program: Program, seed: int) -> Mapping[str, np.ndarray]:
-        return weights_of(program, weights, seed, training.updated)
+        return weights_from(weights, program, seed, training.updated)
 
     training = compiled({})
     how = TrainOptions(amp, accumulate)
