@@ -194,7 +194,7 @@ class Objectives:
         followed = tuple(f"{f.layer}." for f in parts.followers)
         everything = [n for n, p in owned(graph) if p.trained and not n.startswith(followed or ("\0",))]
         everything = list(dict.fromkeys(everything))
-        taken: dict[str, Span] = {}
+        taken: dict[str, Minimized] = {}
         objectives = [self._objective(graph, m, everything, taken) for m in parts.minimized]
         shared = self._shared_draws(graph, parts, [list(outputs.values()) for _, outputs in updates])
         entries: dict[str, Graph] = {}
@@ -224,7 +224,7 @@ class Objectives:
             shown = ", ".join(f"`{n}`" for n in names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
             self.context.warn("DL1006", f"no objective changes {shown}", definition.name_span)
 
-    def _objective(self, graph: Graph, minimized: Minimized, everything: Sequence[str], taken: dict[str, Span]) -> Objective:
+    def _objective(self, graph: Graph, minimized: Minimized, everything: Sequence[str], taken: dict[str, Minimized]) -> Objective:
         statement = minimized.statement
         found = reached(graph, minimized.loss.value)
         selected = [n for n in everything if not minimized.over or any(c.matches(n) for c in minimized.over)]
@@ -241,13 +241,13 @@ class Objectives:
                 f"no gradient of `{minimized.name}` reaches a parameter" if selected else "this objective is over no parameter"
             )
             raise error("DL0534", message, statement.span, help="gradients stop at `stop_gradient`, comparisons and integers")
-        clash = next((n for n in trained if n in taken), None)
+        clash = next((n for n in trained if n in taken and not (minimized.over and taken[n].over)), None)
         if clash is not None:
-            labels = (Label(taken[clash], "this one has it as well"),)
+            labels = (Label(taken[clash].statement.span, "this one has it as well"),)
             message = f"two objectives change `{clash}`"
-            help = "say with `over` which layers each is for"
+            help = "say with `over` which layers each is for; both may name the same"
             raise SpecError(Diagnostic("DL0534", message, statement.span, labels=labels, help=help))
-        taken.update(dict.fromkeys(trained, statement.span))
+        taken.update(dict.fromkeys(trained, minimized))
         unreached = [n for n in selected if n not in found]
         if minimized.over and unreached:
             shown = ", ".join(f"`{n}`" for n in unreached[:6]) + (" ..." if len(unreached) > 6 else "")
