@@ -77,11 +77,10 @@ model M()(x: float[B, T, 8], q: float[B, 2, T, 4], v: float[B, 2, T, 3], m: bool
 
 
 @pytest.mark.system("scaled-dot-product-attention")
-@on_every_target
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("target", "training"), [("torch", False), ("torch", True), ("jax", False), ("jax", True), ("onnx", False)]
+)
 def test_a_query_that_may_attend_to_nothing_gets_0(target: str, training: bool) -> None:
-    if training and target == "onnx":
-        pytest.skip("ONNX files are for inference")
     mask = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1]], bool)
     given = {"x": draw(2, 3, 8), "q": draw(2, 2, 3, 4), "v": draw(2, 2, 3, 3), "m": mask}
     found = computed(MASKED, given, target, training=training)

@@ -1,4 +1,4 @@
-"""What BERT is pre-trained on: words hidden at random, with the shares of the paper, and nothing learned where none was hidden."""
+"""Language models before they have a task: what a place of GPT-2 may see, and the words that BERT is to guess."""
 
 from __future__ import annotations
 
@@ -12,12 +12,25 @@ from dsl import cli
 from dsl.compiler import run
 from dsl.source import Source
 from dsl.trainer.curves import Row, read_rows
-from tests.small import SPECS
+from tests.small import SPECS, VARIANTS
 
 SPEC = SPECS / "language" / "bert_pretrain.dl"
 MASK = 103
 
 on_every_target = pytest.mark.parametrize("target", ["torch", "jax", "onnx"])
+
+
+@pytest.mark.system("gpt-2")
+@on_every_target
+def test_what_comes_later_does_not_change_a_guess(target: str) -> None:
+    tokens = np.random.default_rng(0).integers(0, 13, (2, 9))
+    later = np.concatenate([tokens[:, :5], (tokens[:, 5:] + 1) % 13], axis=1)
+    small = VARIANTS["language/gpt2.dl"].settings
+    before, after = (
+        run(SPECS / "language/gpt2.dl", {"tokens": x}, small, target=target).outputs["logits"] for x in (tokens, later)
+    )
+    np.testing.assert_array_equal(before[:, :5], after[:, :5])
+    assert (np.abs(before[:, 5:] - after[:, 5:]).max(axis=-1) > 1e-4).all()
 
 
 @pytest.mark.system("bert-pretrain")
