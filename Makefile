@@ -55,6 +55,7 @@ gallery: $(READY)
 docs: $(READY)
 	$(BIN)/dslc ops --markdown -o docs/ops.md
 	$(BIN)/dslc explain --markdown -o docs/errors.md
+	$(BIN)/python benchmarks/line_counts.py
 
 ## make bench   compare with what a user would write by hand
 bench: $(READY)

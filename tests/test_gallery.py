@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,17 @@ def test_signs_of_markdown_are_escaped_but_in_backticks() -> None:
 @pytest.mark.parametrize("arguments", [["--markdown", "-"], ["a.dl", "b.dl"]])
 def test_what_cannot_be_shown_is_refused(arguments: list[str]) -> None:
     assert CliRunner().invoke(show_command, arguments).exit_code == 2
+
+
+def test_the_table_of_line_counts_names_models_that_there_are() -> None:
+    """What `make docs` compares with other implementations; the numbers change with the specs, and are not checked."""
+    module = runpy.run_path(str(SPECS.parent / "benchmarks" / "line_counts.py"))
+    rows = module["rows"]()
+    assert len(rows) >= 25
+    assert all(module["model_lines"](row).own > 0 for row in rows)
+
+
+def test_lines_of_an_implementation_are_those_with_code() -> None:
+    text = 'class Net(Module):\n    """A net."""\n\n    def forward(self, x):  # here\n        # there\n        return x\n'
+    counted = runpy.run_path(str(SPECS.parent / "benchmarks" / "line_counts.py"))["_named_lines"]
+    assert [counted(text, name) for name in ("Net", "Net.forward", "5-6", "Other")] == [3, 2, 1, 0]
