@@ -54,7 +54,7 @@ MAY_IMPORT = {
 }
 """What a layer may import beside itself."""
 
-FRAMEWORKS = ("torch", "jax", "onnx", "onnxruntime", "scipy", "sympy", "matplotlib", "sklearn", "pyarrow")
+FRAMEWORKS = ("torch", "jax", "onnx", "onnxruntime", "scipy", "sympy", "matplotlib", "sklearn", "pyarrow", "gymnasium")
 _LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules.split()}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from backends.base import Arrays
 from dsl.compiler import compile_graph, compile_training, run
+from dsl.ir import size_of
 from tests.small import SPECS
 from tests.systems.expressions import TARGETS, value, values
 from tests.trained import trained
@@ -51,7 +52,7 @@ def test_it_is_a_linear_layer_whose_weights_are_the_prototypes(target: str) -> N
 def test_classes_may_have_any_label_and_any_number_of_examples(target: str) -> None:
     given = {"s": np.arange(8.0).reshape(4, 2), "label": np.array([12, 40, 12, 12]), "classes": np.array([40, 12, 7])}
     found = value("prototypes(s, label, classes)", given, target, exact=True, definitions=IMPORTED)
-    np.testing.assert_allclose(found, [[2, 3], [10 / 3, 13 / 3], [0, 0]])
+    np.testing.assert_allclose(found, [[2.0, 3.0], [10 / 3, 13 / 3], [0.0, 0.0]])
 
 
 @pytest.mark.system("prototypical-network")
@@ -59,7 +60,7 @@ def test_conv_4_has_its_size_and_is_there_once_for_examples_and_queries() -> Non
     names = compile_graph(PROTOTYPICAL).parameters()
     trained = {name: p for name, p in names.items() if p.trained}
     convolutions = (1 * 9 + 1) * 64 + 3 * (64 * 9 + 1) * 64
-    assert sum(int(np.prod(p.type.shape)) for p in trained.values()) == convolutions + 4 * 2 * 64 == 111_936
+    assert sum(size_of(p.type) for p in trained.values()) == convolutions + 4 * 2 * 64 == 111_936
     assert all(name.startswith("encoder.") for name in trained)
 
 
@@ -72,8 +73,9 @@ def stripes(random: np.random.Generator, angles: np.ndarray) -> np.ndarray:
     """Pictures under noise. A class is a direction; how fine the stripes are, and where they begin, says nothing."""
     turned = angles[..., None, None] + random.normal(0, 0.03, size=(*angles.shape, 1, 1))
     fine, phase = random.uniform(15, 35, size=turned.shape), random.uniform(0, 2 * np.pi, size=turned.shape)
-    waves = np.sin(fine * (ACROSS * np.cos(turned) + DOWN * np.sin(turned)) + phase)
-    return (waves + random.normal(size=waves.shape))[..., None, :, :].astype(np.float32)
+    waves: np.ndarray = np.sin(fine * (ACROSS * np.cos(turned) + DOWN * np.sin(turned)) + phase)
+    waves += random.normal(size=waves.shape)
+    return waves[..., None, :, :].astype(np.float32)
 
 
 def episode(random: np.random.Generator, ways: int, shots: int, rows: int) -> Arrays:

@@ -1,4 +1,4 @@
-"""Reinforcement learning by trainings: policy gradients and Q-learning."""
+"""Reinforcement learning by trainings: policy gradients and Q-learning, on what is there and on what an agent does meanwhile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import pytest
 
 from backends.base import Arrays
 from dsl.compiler import compile_training, run
+from dsl.hosts.environment import actions_with_returns, episode, open_environment, transitions
+from dsl.hosts.replay import ReplayMemory
 from dsl.source import Source
+from dsl.trainer.online import Online
 from tests.small import SPECS
 from tests.systems.expressions import DIFFERENTIATING, TARGETS, value
 from tests.trained import trained
@@ -72,12 +75,48 @@ def test_rollouts_teach_a_policy_and_the_baseline_follows_their_returns(target: 
     assert np.mean(logits.argmax(axis=1) == (s[:, 0] > 0)) > 0.95
 
 
+@pytest.mark.slow
+@pytest.mark.system("reinforce")
+def test_a_pole_is_balanced_the_longer_the_more_often_it_fell() -> None:
+    """Twenty updates, each on eight episodes of the policy of the moment; the numbers of steps are those of the first run, rounded."""
+    pytest.importorskip("gymnasium", reason="the cart and its pole come with the package gymnasium")
+    random = np.random.default_rng(0)
+    environment = open_environment("CartPole-v1")
+    training = Online(SPECS / "rl/reinforce.dl", "REINFORCE", {"lr": 0.02})
+    policy = training.learned("policy", "Policy")
+
+    def act(s: np.ndarray) -> int:
+        logits = policy.outputs(observation=s[None])["logits"][0]
+        return int(random.random() < 1 / (1 + np.exp(logits[0] - logits[1])))
+
+    lengths = []
+    for i in range(20):
+        episodes = [episode(environment, act, seed=8 * i + k, longest=200) for k in range(8)]
+        lengths.append(np.mean([len(e.actions) for e in episodes]))
+        training.step(actions_with_returns(episodes, gamma=0.98))
+        policy.refresh()
+    assert np.mean(lengths[:2]) < 40
+    assert np.mean(lengths[-3:]) > 80
+
+
 # --- deep Q-learning ------------------------------------------------------------------------------------------------------------
 
 NEXT = np.array([[0, 1], [0, 1]])
 PAYS = np.array([[0.0, 1.0], [2.0, 0.0]])
 Q = np.array([[13.263158, 14.736842], [15.263158, 13.736842]])
 """Two states: action a leads to state a. What `value-iteration` gives for gamma 0.9."""
+
+
+class TwoStates:
+    """The same as an environment, which never ends."""
+
+    def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict[str, object]]:
+        self.state = 0
+        return np.eye(2)[self.state], {}
+
+    def step(self, action: int, /) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        reward, self.state = float(PAYS[self.state, action]), int(NEXT[self.state, action])
+        return np.eye(2)[self.state], reward, False, False, {}
 
 
 @pytest.mark.system("dqn")
@@ -88,7 +127,7 @@ def test_where_an_episode_is_done_the_target_is_the_reward(target: str) -> None:
     np.testing.assert_allclose(found, [1.0, -2.0, 3.0 + 0.9 * 7.0], rtol=1e-6)
 
 
-def transitions(random: np.random.Generator, count: int) -> Arrays:
+def transitions_of_both(random: np.random.Generator, count: int) -> Arrays:
     s, a = random.integers(2, size=count), random.integers(2, size=count)
     after = NEXT[s, a]
     eye = np.eye(2, dtype=np.float32)
@@ -111,10 +150,50 @@ def test_two_states_are_worth_what_value_iteration_says(
     weights: Arrays = {}
     for rate in rates:
         training, _ = compile_training(SPECS / "rl/dqn.dl", {**settings, "lr": rate}, name=block)
-        _, weights = trained(training, [transitions(random, 64) for _ in range(2500)], weights=weights)
+        _, weights = trained(training, [transitions_of_both(random, 64) for _ in range(2500)], weights=weights)
     q = {name.removeprefix("q."): w for name, w in weights.items() if name.startswith("q.")}
     name = "QNet" if block == "DQN" else "LinearQNet"
     hidden = {"hidden": 8} if block == "DQN" else {}
     inputs = {"observation": np.eye(2, dtype=np.float32)}
     found = run(SPECS / "rl/dqn.dl", inputs, {"observations": 2, **hidden}, model=name, weights=q).outputs["values"]
     np.testing.assert_allclose(found, Q, atol=0.05)
+
+
+@pytest.mark.system("dqn")
+def test_an_agent_learns_from_a_memory_of_what_it_did() -> None:
+    """Acting at random half of the time, on what was learned so far otherwise; a batch of the memory for each step in the environment."""
+    random = np.random.default_rng(0)
+    training = Online(SPECS / "rl/dqn.dl", "LinearQ", {"observations": 2, "gamma": 0.9, "every": 20, "lr": 0.3})
+    q = training.learned("q", "LinearQNet", {"observations": 2})
+    memory = ReplayMemory(500, seed=0)
+
+    def act(s: np.ndarray) -> int:
+        if random.random() < 0.5:
+            return int(random.integers(2))
+        return int(q.outputs(observation=s[None])["values"].argmax())
+
+    for i in range(40):
+        found = episode(TwoStates(), act, seed=i, longest=40)
+        memory.add(transitions(found))
+        for _ in found.actions:
+            training.step(memory.sample(32))
+        q.refresh()
+    np.testing.assert_allclose(q.outputs(observation=np.eye(2, dtype=np.float32))["values"], Q, atol=0.05)
+
+
+@pytest.mark.system("dqn")
+@pytest.mark.parametrize("target", DIFFERENTIATING)
+def test_the_copy_follows_every_so_many_steps_and_is_not_trained(target: str) -> None:
+    training = Online(SPECS / "rl/dqn.dl", "DQN", {"observations": 2, "hidden": 4, "every": 3}, target=target)
+    random = np.random.default_rng(0)
+
+    def same() -> bool:
+        q, copy = training.weights("q"), training.weights("target")
+        return all(np.array_equal(w, copy[name]) for name, w in q.items())
+
+    assert same()
+    followed = []
+    for _ in range(6):
+        training.step(transitions_of_both(random, 8))
+        followed.append(same())
+    assert followed == [False, False, True, False, False, True]
