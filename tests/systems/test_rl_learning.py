@@ -163,7 +163,7 @@ def test_two_states_are_worth_what_value_iteration_says(
 def test_an_agent_learns_from_a_memory_of_what_it_did() -> None:
     """Acting at random half of the time, on what was learned so far otherwise; a batch of the memory for each step in the environment."""
     random = np.random.default_rng(0)
-    training = Online(SPECS / "rl/dqn.dl", "LinearQ", {"observations": 2, "gamma": 0.9, "every": 20, "lr": 0.3})
+    training = Online(SPECS / "rl/dqn.dl", "LinearQ", {"observations": 2, "gamma": 0.9, "every": 10, "lr": 0.3})
     q = training.learned("q", "LinearQNet", {"observations": 2})
     memory = ReplayMemory(500, seed=0)
 
@@ -172,7 +172,7 @@ def test_an_agent_learns_from_a_memory_of_what_it_did() -> None:
             return int(random.integers(2))
         return int(q.outputs(observation=s[None])["values"].argmax())
 
-    for i in range(40):
+    for i in range(25):
         found = episode(TwoStates(), act, seed=i, longest=40)
         memory.add(transitions(found))
         for _ in found.actions:
