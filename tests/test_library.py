@@ -65,6 +65,8 @@ POINTS = torch.tensor([[-40.0, -4.0, -1.0, -0.3], [0.0, 0.2, 3.5, 40.0]], dtype=
 ACTIVATIONS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
     ("softmax(x)", lambda x: F.softmax(x, -1)),
     ("softmax(1000 + x, over=0)", lambda x: F.softmax(x, 0)),
+    ("masked_softmax(x, x > -0.5)", lambda x: F.softmax(x.masked_fill(x <= -0.5, -torch.inf), -1)),
+    ("masked_softmax(x, x > 100)", lambda x: torch.full_like(x, 0.25)),
     ("log_softmax(x)", lambda x: F.log_softmax(x, -1)),
     ("log_sigmoid(25 * x)", lambda x: F.logsigmoid(25 * x)),
     ("gelu(x)", F.gelu),

@@ -26,6 +26,7 @@ Group = tuple[str, list[str]]
 ACTIVATIONS: dict[str, Group] = {
     "activations": ("x: float[B, T, 6], v: float[N]", [
         "softmax(x)", "softmax(x, over=0)", "softmax(x, over=T)", "softmax(v)", "softmax(x, over=-2)",
+        "masked_softmax(x, x > 0)", "masked_softmax(x, x[0] > 0, over=0)", "masked_softmax(v, v > 100)",
         "log_softmax(x)", "log_softmax(x, over=0)", "log_softmax(x, over=-2)", "log_softmax(v)",
         "log_sigmoid(x)", "gelu(x)", "gelu_tanh(x)", "silu(x)", "swish(3 * x)", "mish(x)", "selu(x)", "softsign(x)",
         "tanh_shrink(x)",
