@@ -163,6 +163,7 @@ def reductions(*calls: str) -> list[str]:
 
 
 LOSS: dict[str, Group] = {
+    "losses of maps": ("m: float[B, 5, H, W], s: float[N, 5, T]", ["gram(m)", "gram(s)", "gram_loss(m, s[:1])", "gram_loss(s, 2 * s)"]),
     "losses of classes": (
         "x: float[B, 5], t: int[B], m: float[B, 5, H, W], u: int[B, H, W], s: float[B, T, 5], r: int[B, T], w: float[5]", [
         *reductions("cross_entropy(x, t", "cross_entropy(x, t, ignore_index=2", "cross_entropy(x, t, label_smoothing=0.2"),
@@ -349,6 +350,14 @@ SIGNAL: dict[str, Group] = {
     ]),
 }  # fmt: skip
 
+QUANTISE: dict[str, Group] = {
+    "quantise": ("z: float[B, 5, H, W], s: float[B, 5, T], e: float[6, 5], k: int[B, T], j: int[B, H, W]", [
+        "channels_last(z)", "channels_last(s)", "nearest_code(channels_last(z), e)", "nearest_code(z[:, :, 0, 0], e)",
+        "vectors_of(e, k)", "vectors_of(e, j)", "VectorQuantiser(6, 5)(z).quantised", "VectorQuantiser(6, 5, beta=0.1)(z).loss",
+        'VectorQuantiser(6, 5, reduction="sum")(s).loss', "VectorQuantiserEMA(6, 5)(z).code", "VectorQuantiserEMA(6, 5)(s).loss",
+    ]),
+}  # fmt: skip
+
 FILES: dict[str, dict[str, Group]] = {
     "activation": ACTIVATIONS,
     "attention": ATTENTION,
@@ -363,6 +372,7 @@ FILES: dict[str, dict[str, Group]] = {
     "norm": NORM,
     "optimizer": {"rules": TRAINING["rules"]},
     "pool": POOL,
+    "quantise": QUANTISE,
     "recurrent": RECURRENT,
     "regularizer": REGULARIZER,
     "schedule": {"rates": TRAINING["rates"]},
