@@ -1,7 +1,6 @@
-"""VQVAE in JAX, generated from tour.dl by dslc 0.1.0.
+"""VQVAE in JAX, generated from vqvae.dl by dslc 0.1.0.
 
-Call params = init(jax.random.key(0)), then recon, commit, codes_loss = apply(params,
-x).
+Call params = init(jax.random.key(0)), then recon, code, loss = apply(params, image).
 
 The argument `training` is a Python bool: jax.jit(..., static_argnames="training").
 """
@@ -66,57 +65,189 @@ def uniform(key, shape, low, high, dtype=jnp.float32):
     return random.uniform(key, shape, dtype, low, high)
 
 
-def apply(params, x, *, training=False, key=None):
-    """The outputs of the model: recon, commit, codes_loss."""
-    B, H, W = x.shape[0], x.shape[2], x.shape[3]
-    z = jax.nn.relu(conv(params["conv2d"], x, (2, 2), ((1, 1), (1, 1))))
-    z = conv(params["conv2d_1"], z, (2, 2), ((1, 1), (1, 1)))  # [B, 64, H // 4, W // 4]
-    flat = z.transpose(0, 2, 3, 1).reshape(B * (H // 4) * (W // 4), 64)
-    distance = jnp.sum(flat**2, axis=-1, keepdims=True)
-    distance = distance - 2.0 * flat @ params["codebook"].T
-    distance = distance + jnp.sum(params["codebook"] ** 2, axis=-1)
-    code = jnp.argmin(distance, axis=-1)  # [B * (H // 4) * (W // 4)]
-    e = params["codebook"][code].reshape(B, H // 4, W // 4, 64).transpose(0, 3, 1, 2)
-    q = z + lax.stop_gradient(e - z)
-    recon = conv_transpose(params["conv_transpose2d"], q, (2, 2), ((1, 1), (1, 1)))
-    recon = jax.nn.relu(recon)
-    recon = conv_transpose(
-        params["conv_transpose2d_1"], recon, (2, 2), ((1, 1), (1, 1))
-    )  # [B, 3, 4 * (H // 4), 4 * (W // 4)]
-    commit = jnp.mean((z - lax.stop_gradient(e)) ** 2)
-    codes_loss = jnp.mean((e - lax.stop_gradient(z)) ** 2)
-    return recon, commit, codes_loss
+def copies(make, key, count, **numbers):
+    """What `make` gives for each of `count` keys."""
+    return [make(k, **numbers) for k in random.split(key, count)]
+
+
+def residual(params, x):
+    h = jax.nn.relu(conv(params["conv2d"], jax.nn.relu(x), (1, 1), ((1, 1), (1, 1))))
+    return x + conv(params["conv2d_1"], h, (1, 1), ((0, 0), (0, 0)))
+
+
+def encoder(params, image):
+    """A quarter of the height and width."""
+    h = jax.nn.relu(conv(params["conv2d"], image, (2, 2), ((1, 1), (1, 1))))
+    h = conv(params["conv2d_1"], h, (2, 2), ((1, 1), (1, 1)))
+    for layer in params["repeat"]:
+        h = residual(layer, h)
+    return conv(params["out"], jax.nn.relu(h), (1, 1), ((0, 0), (0, 0)))
+
+
+def nearest_code(z, codebook):
+    """The row of the codebook that is nearest: float[..., D], float[K, D] -> int[...].
+    |z|^2, which all rows share, is left out.
+    """
+    return jnp.argmin(jnp.sum(codebook**2, axis=-1) - 2.0 * z @ codebook.T, axis=-1)
+
+
+def vectors_of(codebook, code):
+    """The rows of a codebook by their codes, channels second: float[K, D], int[B, ...]
+    -> float[B, D, ...].
+    """
+    return codebook[code].transpose(0, 3, 1, 2)
+
+
+def mse(prediction, target):
+    """Squared error, of equal shapes: the sum is N times the mean, and no half is
+    taken.
+    """
+    return jnp.mean((prediction - target) ** 2)
+
+
+def straight_through(hard, soft):
+    """The value of `hard` with the gradient of `soft`. Bengio et al. 2013; van den Oord
+    et al. 2017 (VQ-VAE).
+    """
+    return lax.stop_gradient(hard) + (soft - lax.stop_gradient(soft))
+
+
+def vector_quantiser(params, z):
+    """Each vector of a map by the nearest of a codebook, float[B, D, ...], D = `width`:
+    `quantised`, like the map; the codes, int[B, ...]; and |sg[z] - e|^2, which
+    trains the codebook, plus beta * |z - sg[e]|^2, which commits the encoder. What
+    follows `quantised` has its gradient in z as if nothing had been quantised, and
+    none in the codebook. The squares are means over all numbers, or sums. van den
+    Oord et al. 2017.
+    """
+    code = nearest_code(z.transpose(0, 2, 3, 1), params["codebook"])  # [B, d2, d3]
+    nearest = vectors_of(params["codebook"], code)  # [B, 64, d2, d3]
+    h = 0.25 * mse(z, lax.stop_gradient(nearest))
+    loss = mse(nearest, lax.stop_gradient(z)) + h
+    return straight_through(nearest, z), code, loss
+
+
+def decoder(params, z):
+    h = conv(params["conv2d"], z, (1, 1), ((1, 1), (1, 1)))
+    for layer in params["repeat"]:
+        h = residual(layer, h)
+    h = jax.nn.relu(h)
+    h = conv_transpose(params["conv_transpose2d"], h, (2, 2), ((1, 1), (1, 1)))
+    return conv_transpose(params["out"], jax.nn.relu(h), (2, 2), ((1, 1), (1, 1)))
+
+
+def vector_quantiser_1(params, code):
+    """Each vector of a map by the nearest of a codebook, float[B, D, ...], D = `width`:
+    `quantised`, like the map; the codes, int[B, ...]; and |sg[z] - e|^2, which
+    trains the codebook, plus beta * |z - sg[e]|^2, which commits the encoder. What
+    follows `quantised` has its gradient in z as if nothing had been quantised, and
+    none in the codebook. The squares are means over all numbers, or sums. van den
+    Oord et al. 2017.
+    """
+    return vectors_of(params["codebook"], code)
+
+
+def apply(params, image, *, training=False, key=None):
+    """The loss trains the codebook, and keeps the encoder near to it."""
+    H, W = image.shape[2], image.shape[3]
+    if H % 4 != 0:
+        raise ValueError("image sides must be multiples of 4")
+    if W % 4 != 0:
+        raise ValueError("image sides must be multiples of 4")
+    quantised, code, loss = vector_quantiser(
+        params["codebook"], encoder(params["encoder"], image)
+    )
+    return decoder(params["decoder"], quantised), code, loss
+
+
+def encode(params, image, *, training=False, key=None):
+    """The outputs of the model: code."""
+    _, code, _ = vector_quantiser(params["codebook"], encoder(params["encoder"], image))
+    return code
+
+
+def decode(params, code, *, training=False, key=None):
+    """The outputs of the model: image."""
+    return decoder(params["decoder"], vector_quantiser_1(params["codebook"], code))
+
+
+def init_residual(key):
+    keys = random.split(key, 2)
+    return {
+        "conv2d": {
+            "weight.hwio": uniform(
+                keys[0], (3, 3, 256, 256), -0.05103103630798288, 0.05103103630798288
+            ),
+            "bias": jnp.zeros((256,)),
+        },
+        "conv2d_1": {
+            "weight.hwio": uniform(
+                keys[1], (1, 1, 256, 256), -0.15309310892394865, 0.15309310892394865
+            ),
+            "bias": jnp.zeros((256,)),
+        },
+    }
+
+
+def init_encoder(key):
+    keys = random.split(key, 4)
+    return {
+        "conv2d": {
+            "weight.hwio": uniform(
+                keys[0], (4, 4, 3, 256), -0.3535533905932738, 0.3535533905932738
+            ),
+            "bias": jnp.zeros((256,)),
+        },
+        "conv2d_1": {
+            "weight.hwio": uniform(
+                keys[1], (4, 4, 256, 256), -0.03827327723098716, 0.03827327723098716
+            ),
+            "bias": jnp.zeros((256,)),
+        },
+        "repeat": copies(init_residual, keys[2], 2),
+        "out": {
+            "weight.hwio": uniform(
+                keys[3], (1, 1, 256, 64), -0.15309310892394865, 0.15309310892394865
+            ),
+            "bias": jnp.zeros((64,)),
+        },
+    }
+
+
+def init_decoder(key):
+    keys = random.split(key, 4)
+    return {
+        "conv2d": {
+            "weight.hwio": uniform(
+                keys[0], (3, 3, 64, 256), -0.10206207261596575, 0.10206207261596575
+            ),
+            "bias": jnp.zeros((256,)),
+        },
+        "repeat": copies(init_residual, keys[1], 2),
+        "conv_transpose2d": {
+            "weight": uniform(
+                keys[2], (256, 256, 4, 4), -0.03827327723098716, 0.03827327723098716
+            ),
+            "bias": jnp.zeros((256,)),
+        },
+        "out": {
+            "weight": uniform(
+                keys[3], (256, 3, 4, 4), -0.03827327723098716, 0.03827327723098716
+            ),
+            "bias": jnp.zeros((3,)),
+        },
+    }
 
 
 def init(key):
     """The initial parameters, drawn with `key`."""
-    keys = random.split(key, 5)
+    keys = random.split(key, 3)
     return {
-        "codebook": uniform(keys[0], (512, 64), -0.001953125, 0.001953125),
-        "conv2d": {
-            "weight.hwio": uniform(
-                keys[1], (4, 4, 3, 64), -0.3535533905932738, 0.3535533905932738
-            ),
-            "bias": jnp.zeros((64,)),
+        "encoder": init_encoder(keys[0]),
+        "codebook": {
+            "codebook": uniform(keys[1], (512, 64), -0.001953125, 0.001953125),
         },
-        "conv2d_1": {
-            "weight.hwio": uniform(
-                keys[2], (4, 4, 64, 64), -0.07654655446197432, 0.07654655446197432
-            ),
-            "bias": jnp.zeros((64,)),
-        },
-        "conv_transpose2d": {
-            "weight": uniform(
-                keys[3], (64, 64, 4, 4), -0.07654655446197432, 0.07654655446197432
-            ),
-            "bias": jnp.zeros((64,)),
-        },
-        "conv_transpose2d_1": {
-            "weight": uniform(
-                keys[4], (64, 3, 4, 4), -0.07654655446197432, 0.07654655446197432
-            ),
-            "bias": jnp.zeros((3,)),
-        },
+        "decoder": init_decoder(keys[2]),
     }
 
 
