@@ -68,10 +68,10 @@ def page(shown: Sequence[Shown], output: str) -> Iterator[str]:
 def section(one: Shown, output: str, heading: str) -> Iterator[str]:
     """The lines of the section of one spec."""
     place = Path(os.path.relpath(one.spec, Path(output).parent if output != "-" else ".")).as_posix()
-    parameters = summarize(one.program).parameters
+    summary = summarize(one.program)
     yield f"{heading} {one.program.name}"
     yield ""
-    yield f"[{one.spec}]({place}): {code_lines(one.spec)} lines, {parameters:,} parameters."
+    yield f"[{one.spec}]({place}): {code_lines(one.spec)} lines, {summary.parameters:,} parameters."
     yield ""
     yield from (escaped(line) for line in opening_comment(one.spec))
     yield ""
@@ -82,7 +82,8 @@ def section(one: Shown, output: str, heading: str) -> Iterator[str]:
         yield ""
     else:
         yield from _details("Picture", "mermaid", mermaid(drawn))
-    yield from _details("Layers", "text", one.table)
+    if summary.rows:
+        yield from _details("Layers", "text", one.table)
 
 
 def _details(title: str, kind: str, body: str) -> Iterator[str]:
