@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Hashable, Sequence
 
 from backends.base import EmitOptions
@@ -19,6 +20,7 @@ _IMPORTS = (
     ("F", "import torch.nn.functional as F"),
 )
 
+_CALLS_ENTRY = re.compile(r"functional_call\(\s*Entry\(")
 _ENTRY = '''class Entry(nn.Module):
     """A method of a layer as a module, for `torch.func.functional_call`."""
 
@@ -47,7 +49,7 @@ def definitions(tree: Tree, names: Namespace) -> list[str]:
         for units in alike.values():
             blocks += [lines for _, lines in define(units, names, tree.root)]
     texts = [rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks]
-    return [_ENTRY, *texts] if any("functional_call(Entry(" in text for text in texts) else texts
+    return [_ENTRY, *texts] if any(_CALLS_ENTRY.search(text) for text in texts) else texts
 
 
 def assembled(name: str, options: EmitOptions, parts: Sequence[str]) -> str:
