@@ -11,6 +11,7 @@ import numpy as np
 
 from backends.base import Arrays, Artifact, EmitOptions, Result, TrainOptions
 from dsl import syntax
+from dsl.allowed import not_allowed
 from dsl.diagnostics import Diagnostic
 from dsl.elaborate.program import (
     MOST_PARAMETERS,
@@ -21,8 +22,10 @@ from dsl.elaborate.program import (
     models,
     run_tests,
     trainings,
+    unique,
 )
 from dsl.ir import Graph, Program, Value
+from dsl.lints import lint, lint_training
 from dsl.loader import Loader, Unit, syntax_of
 from dsl.lower import Compiled, lower, lower_training, only_entry, weights_of
 from dsl.parse import read_source
@@ -74,9 +77,17 @@ def elaborated(
     unit, warnings = load(spec)
     if model in trainings(unit) or (model is None and trainings(unit) and not models(unit)):
         training, found = elaborate_training(unit, name=model, settings=hyper, float_type=float_type)
-        return Elaborated(training.program, (*warnings, *found))
+        return Elaborated(training.program, _told(unit, [*warnings, *found, *lint_training(training)]))
     result = elaborate(unit, model=model, settings=hyper, float_type=float_type, max_parameters=max_parameters)
-    return Elaborated(result.program, (*warnings, *result.warnings))
+    lints = lint(result.program)
+    for other in result.others:
+        lints += lint(other) if isinstance(other, Program) else lint_training(other)
+    return Elaborated(result.program, _told(unit, [*warnings, *result.warnings, *lints]), result.others)
+
+
+def _told(unit: Unit, warnings: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each warning once, without those that a comment of the spec allows."""
+    return not_allowed(unit, unique(warnings))
 
 
 def compile_training(
@@ -89,7 +100,7 @@ def compile_training(
     """The `train` block of a spec, the one called `name`, else the first, with all warnings."""
     unit, warnings = load(spec)
     training, found = elaborate_training(unit, name=name, settings=hyper, float_type=float_type)
-    return training, (*warnings, *found)
+    return training, _told(unit, [*warnings, *found, *lint_training(training)])
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------------------

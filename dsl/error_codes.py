@@ -891,4 +891,39 @@ CODES: dict[str, Code] = {
         "parameters that a loss does not depend on",
         "These parameters are named by `over`, and the loss has no gradient with respect to them: they stay as they are.",
     ),
+    "DL1010": Code(
+        "a loss of logits is given probabilities",
+        "`cross_entropy` and its like apply a softmax, or a sigmoid, to what they are given. On probabilities the loss stays near that of "
+        "guessing, and gradients are small: `cross_entropy(x -> Linear(10) -> softmax, label)`. Leave the softmax out of what is trained; a "
+        "model may return both logits and probabilities. Where the two are meant, write them out: `nll(log(p), label)`.",
+    ),
+    "DL1011": Code(
+        "a loss of probabilities is given something else",
+        "`nll` and `kl_div` take the logarithms of probabilities, as `log_softmax` gives them, and `bce` takes probabilities. "
+        "`nll(softmax(z), label)` and `bce(x -> Linear(1), y)` are numbers that go down, and mean nothing. `cross_entropy` and "
+        "`bce_with_logits` take logits.",
+    ),
+    "DL1012": Code(
+        "a softmax of a softmax",
+        "What has been through a softmax or a sigmoid lies between 0 and 1, so a second one makes it nearly uniform. Leave one of them "
+        "out. A `log_softmax` of probabilities is meant as `log(p)`. Weights along another axis than the first softmax are not "
+        "reported.",
+    ),
+    "DL1013": Code(
+        "a softmax along the wrong axis",
+        "Along an axis of one element a softmax is 1 whatever it is given: one logit goes with `sigmoid` and `bce_with_logits`. Along the "
+        "axis of the examples each guess depends on what else is in the batch. Give the axis of the classes with `over`. Scores of all "
+        "pairs of a batch have two such axes, and are not reported.",
+    ),
+    "DL1014": Code(
+        "logits that cannot be negative",
+        "A `relu` stands last before a softmax, a sigmoid or a loss of logits: half of what the last layer says is thrown away, and "
+        "where it is all 0 nothing is learned. Leave the last activation out, as in `MLP([64], out=10)`. To have it so, write "
+        "`maximum(x, 0.0)`.",
+    ),
+    "DL1015": Code(
+        "the number of a class as a quantity",
+        "`mse(score, cast(label, float))` says that class 9 is further from class 1 than class 2 is. Classes go with `cross_entropy`, or "
+        "with `one_hot(label, classes=10)`. A count or a rating is a quantity: declare such an input `float`.",
+    ),
 }

@@ -23,7 +23,8 @@ LAYERS = {
     "dsl.print_expression dsl.print_clauses dsl.printer dsl.dump_yaml",
     "ops": "dsl.ops",
     "graph": "dsl.ir dsl.build dsl.differentiable dsl.print_graph dsl.training",
-    "loader": "dsl.loader",
+    "loader": "dsl.loader dsl.allowed",
+    "lints": "dsl.lints",
     "elaborate": "dsl.elaborate",
     "passes": "dsl.passes",
     "weights": "dsl.initial_values dsl.weights dsl.weight_parts",
@@ -44,13 +45,14 @@ MAY_IMPORT = {
     "graph": "text types ops",
     "loader": "text syntax",
     "elaborate": "text types syntax ops graph loader",
+    "lints": "text types ops graph",
     "passes": "text types ops graph",
     "weights": "text types ops graph",
     "data": "text types ops graph",
     "pictures": "text types ops graph passes",
     "backends": "text types ops graph",
-    "driver": "text types syntax ops graph loader elaborate passes weights data pictures backends",
-    "surface": "text types syntax ops graph loader elaborate passes weights data pictures backends driver",
+    "driver": "text types syntax ops graph loader elaborate lints passes weights data pictures backends",
+    "surface": "text types syntax ops graph loader elaborate lints passes weights data pictures backends driver",
 }
 """What a layer may import beside itself."""
 

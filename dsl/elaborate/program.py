@@ -65,10 +65,11 @@ def new_context(float_type: DType = DType.F32) -> Context:
 
 @dataclass(frozen=True, slots=True)
 class Elaborated:
-    """A program and what the compiler has to say about it."""
+    """A program and what the compiler has to say about it; `others` are what else of its file was elaborated to be checked."""
 
     program: Program
     warnings: tuple[Diagnostic, ...]
+    others: tuple[Program | Training, ...] = ()
 
 
 def models(unit: Unit) -> dict[str, syntax.Module]:
@@ -98,7 +99,8 @@ def elaborate(
             entries[entry.name] = context.roots.root(layer, entry.name)
         except SpecError as problem:
             errors.extend(problem.diagnostics)
-    errors.extend(_others(context, unit, definition))
+    others, found = _others(context, unit, definition)
+    errors.extend(found)
     if errors:
         raise SpecError(unique(errors))
     _warn_unused(context, unit)
@@ -114,7 +116,7 @@ def elaborate(
     if tensors > MOST_TENSORS:
         message = f"`{definition.name}` has {tensors:,} parameters and buffers, more than the limit of {MOST_TENSORS:,} tensors"
         raise error("DL0602", message, definition.name_span)
-    return Elaborated(Program(definition.name, entries), unique(context.warnings))
+    return Elaborated(Program(definition.name, entries), unique(context.warnings), tuple(others))
 
 
 def trainings(unit: Unit) -> dict[str, syntax.Train]:
@@ -162,27 +164,27 @@ def _warn_unused(context: Context, unit: Unit) -> None:
             context.warn("DL1005", f"nothing in this file uses `{d.name}`, so only its syntax is checked", d.name_span)
 
 
-def _others(context: Context, unit: Unit, main: syntax.Module) -> list[Diagnostic]:
-    """What is wrong in the models of the file that were not asked for, as far as their defaults and declared inputs show it."""
+def _others(context: Context, unit: Unit, main: syntax.Module) -> tuple[list[Program | Training], list[Diagnostic]]:
+    """The models of the file that were not asked for, as far as their defaults and declared inputs show them, and what is wrong there."""
     errors: list[Diagnostic] = []
+    others: list[Program | Training] = []
     for definition in models(unit).values():
         if definition is main or definition.kind != "model" or any(p.default is None for p in definition.parameters):
             continue
         try:
             given = context.instantiator.hyper(static_frame(unit, context), LayerType(definition, unit), (), definition.name_span)
             layer = Layer(LayerType(definition, unit), given, definition.name_span)
-            for entry in definition.entries:
-                context.roots.root(layer, entry.name)
+            others.append(Program(definition.name, {e.name: context.roots.root(layer, e.name) for e in definition.entries}))
         except SpecError as problem:
             errors.extend(problem.diagnostics)
     for block in trainings(unit).values():
         if any(p.default is None for p in block.parameters):
             continue
         try:
-            context.roots.training(block, unit, _settings(context, unit, block, {}))
+            others.append(context.roots.training(block, unit, _settings(context, unit, block, {})))
         except SpecError as problem:
             errors.extend(problem.diagnostics)
-    return errors
+    return others, errors
 
 
 def unique(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
