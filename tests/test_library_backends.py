@@ -20,6 +20,7 @@ from dsl.types import DType
 from dsl.verification.compare import verify
 
 LIBRARY = Path(__file__).parent.parent / "dsl" / "lib"
+SYSTEMS = Path(__file__).parent / "systems"
 
 Group = tuple[str, list[str]]
 
@@ -52,7 +53,7 @@ LINEAR: dict[str, Group] = {
     "embedding": ("t: int[B, T], one: int[], deep: int[B, T, 2], x: float[B, T, 6]", [
         "Embedding(7, 3)(t)", "Embedding(7, 3)(one)", "Embedding(7, 3)(deep)", "Embedding(1025, 3)(arange(T))",
         "Embedding(1030, 6)(arange(3, T + 3)) + x", "LearnedPositions(1024)(x)", "sinusoid(T, 6) + x",
-        "sinusoid(4, 8, base=100.0)",
+        "sinusoid(4, 8, base=100.0)", "batched_take(x, t % 2)",
     ]),
 }  # fmt: skip
 
@@ -285,6 +286,7 @@ DISTRIBUTIONS: dict[str, Group] = {
     ]),
     "gradient": ("a: float[B, 4], c: float[B, 4]", [
         "straight_through(round(a), c)", "gradient_reversal(a)", "gradient_reversal(a, 0.5)", "score_function(a, c)",
+        "deconvolution_relu(a)", "guided_relu(a)",
     ]),
 }  # fmt: skip
 
@@ -301,6 +303,8 @@ RECURRENT: dict[str, Group] = {
         "RNN(2)(x).hs", "RNN(2, act=relu)(x, s).h", "RNN(2, act=sigmoid, biases=1)(x).hs", "RNN(2, reverse=true, biases=0)(x).hs",
         "LSTM(2)(x).hs", "LSTM(2, biases=1)(x, s, r).c", "LSTM(2, biases=0, reverse=true)(x, s, r).h", "LSTM(2, reverse=true)(x).hs",
         "GRU(2)(x).hs", "GRU(2, biases=1)(x, s).h", "GRU(2, biases=0, reverse=true)(x, s).hs",
+        "Bidirectional(2)(x)", "Bidirectional(2, cell=GRU)(x)", "Stacked(2, 2)(x)", "Stacked(2, 2, cell=RNN, width=4)(x)",
+        "WeightDrop(LSTM(2))(x).hs", "locked_dropout(x, 0.3)", "embedding_dropout(x[0], 0.3)",
     ]),
     "recurrent with lengths": ("x: float[B, T, 3], s: float[B, 2], r: float[B, 2], y: float[B]", [
         f"{layer}, length={LENGTH}).{result}" for layer in ("RNN(2)(x", "LSTM(2)(x", "GRU(2)(x, s", "LSTM(2, reverse=true)(x, s, r",
@@ -327,14 +331,16 @@ TRAINING: dict[str, Group] = {
         f"adadelta(p, g, m * m, n * n, {RULE}, weight_decay=0.1)",
         f"adam(p, g, m, n * n, {RULE}, eps=0.01)", f"adam(p, g, m, n * n, {RULE}, betas=[0.5, 0.9], weight_decay=0.1)",
         f"adamw(p, g, m, n * n, {RULE}, eps=0.01)", f"nadam(p, g, m, n * n, sigmoid(n), {RULE}, eps=0.01)",
-        f"adamax(p, g, m, abs(n) + 0.1, {RULE})", "m * bias_correction(step * step + 1, 0.999)", f"lion(p, g, m, {RULE}, weight_decay=0.1)",
+        f"adamax(p, g, m, abs(n) + 0.1, {RULE})", "m * bias_correction(step * step + 1, 0.999)", "rooted(m * m, 0.1)",
+        f"lion(p, g, m, {RULE}, weight_decay=0.1)",
     ]),
     "rates": ("x: float[N]", [
         "constant_rate(step, 0.1)", "step_decay(step, 0.1, 4)", "multistep_decay(step, 0.1, [4, 9])",
         "exponential_decay(step, 0.1, 0.9)", "cosine_decay(step, 0.1, 8, end=0.01)", "linear_decay(step, 0.1, 8)",
         "polynomial_decay(step, 0.1, 8, power=2)", "one_cycle(step, 0.1, 12)", "linear_warmup(step, 0.1, 8)",
         "warmup_cosine(step, 0.1, 3, 8)", "warmup_linear(step, 0.1, 3, 8)", "cosine_restarts(step, 0.1, 5)",
-        "cosine_restarts(step, 0.1, 3, growth=2)", "inverse_sqrt(step, 0.1, 4)",
+        "cosine_restarts(step, 0.1, 3, growth=2)", "inverse_sqrt(step, 0.1, 4)", "inverse_time(step, 0.1, 0.5)",
+        "triangular(step, 0.01, 0.1, 6)", "slanted_triangular(step, 0.1, 12, cut=0.3)", "frozen_until(step, 0.1, 4)",
     ]),
 }  # fmt: skip
 TRAINING["rules"] = (TRAINING["rules"][0], [f"stack({e}, over=0)" for e in TRAINING["rules"][1]])
@@ -379,6 +385,15 @@ FILES: dict[str, dict[str, Group]] = {
     "signal": SIGNAL,
     "vision": VISION,
 }
+WITH_THEIR_SYSTEMS = {
+    "box": "test_detection.py",
+    "decode": "test_decode.py",
+    "detection": "test_detection.py",
+    "flow": "test_flow.py",
+    "transducer": "test_transducer.py",
+}
+"""Files that are compared where functions and layers to use them with are: in tests/systems."""
+
 GROUPS = {name: group for groups in FILES.values() for name, group in groups.items()}
 
 
@@ -391,6 +406,7 @@ DIFFERENTIATED: dict[str, Group] = {
             "discretized_logistic_mixture_log_prob(0.3 * y, a, a, a)", "normal_sample(a, exp(a))", "gumbel_softmax(a, 0.5) * c",
             "discretized_logistic_mixture_log_prob(y, c, a, a - 2, levels=9)", "gumbel_softmax(a, 0.5, hard=true) * c",
             "straight_through(round(a), a ** 2)", "gradient_reversal(a ** 2)", "score_function(a, exp(a))",
+            "deconvolution_relu(a) * c", "guided_relu(a) * c",
         )],
     ),
     "recurrent": (
@@ -436,7 +452,9 @@ def test_every_definition_of_the_library_is_compared(name: str) -> None:
 
 
 def test_every_file_of_the_library_is_compared() -> None:
-    assert {path.stem for path in LIBRARY.glob("*.dl")} == set(FILES)
+    """Here, or with the systems that it is written for."""
+    assert {path.stem for path in LIBRARY.glob("*.dl")} == set(FILES) | set(WITH_THEIR_SYSTEMS)
+    assert all("agrees" in (SYSTEMS / file).read_text() for file in WITH_THEIR_SYSTEMS.values())
 
 
 @pytest.mark.parametrize("name", sorted(GROUPS))
