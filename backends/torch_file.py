@@ -44,10 +44,17 @@ def definitions(tree: Tree, names: Namespace) -> list[str]:
     blocks: list[tuple[Line, ...]] = []
     for level in tree.by_height():
         alike: dict[Hashable, list[Unit]] = {}
+        known: dict[tuple[Line, ...], str] = {}
         for unit in level:
             alike.setdefault(structure(unit), []).append(unit)
         for units in alike.values():
-            blocks += [lines for _, lines in define(units, names, tree.root)]
+            for definition, lines in define(units, names, tree.root):
+                body = lines[1:] if lines[0].prefix.startswith("class ") else lines  # line 0 of a class has its name
+                first = known.setdefault(body, definition.name)
+                if first == definition.name:
+                    blocks.append(lines)
+                else:
+                    definition.name = first
     texts = [rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks]
     return [_ENTRY, *texts] if any(_CALLS_ENTRY.search(text) for text in texts) else texts
 

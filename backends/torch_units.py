@@ -334,12 +334,16 @@ def structure(unit: Unit) -> Hashable:
 
 def _made(made: Construction) -> Hashable:
     return (
-        made.native or id(made.unit.definition),
+        made.native or _called_in_the_file(made.unit),
         tuple(made.arguments),
         tuple(made.starts.items()),
         made.count is None,
         made.first,
     )
+
+
+def _called_in_the_file(unit: Unit) -> str | None:
+    return unit.definition.name if unit.definition else None
 
 
 def _shape(graph: Graph, attributes: Sequence[Attributes], unit: Unit) -> Hashable:
@@ -367,7 +371,7 @@ def _target(node: Node, unit: Unit) -> Hashable:
         return call.child, call.start, _position(unit, call.graph, call.child)
     callee = unit.functions.get(id(call.graph))
     if callee is not None:
-        return id(callee.definition)
+        return _called_in_the_file(callee)
     inside = tuple((n.op, _frozen(n.attributes, {})) for n in call.graph) if len(call.graph) <= 4 else ()
     return call.graph.definition, tuple(call.graph.hyper.items()), len(node.inputs), inside
 

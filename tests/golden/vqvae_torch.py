@@ -43,23 +43,6 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     return hard.detach() + (soft - soft.detach())
 
 
-class Residual2(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv2d = nn.Conv2d(256, 256, 3, padding=1)
-        self.conv2d_1 = nn.Conv2d(256, 256, 1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        for layer in (self.conv2d, self.conv2d_1):
-            nn.init.kaiming_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(self.conv2d(F.relu(x)))
-        return x + self.conv2d_1(h)
-
-
 class Encoder(nn.Module):
     """A quarter of the height and width."""
 
@@ -115,7 +98,7 @@ class Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv2d = nn.Conv2d(64, 256, 3, padding=1)
-        self.repeat = nn.ModuleList([Residual2() for _ in range(2)])
+        self.repeat = nn.ModuleList([Residual() for _ in range(2)])
         self.conv_transpose2d = nn.ConvTranspose2d(256, 256, 4, stride=2, padding=1)
         self.out = nn.ConvTranspose2d(256, 3, 4, stride=2, padding=1)
         self.reset_parameters()
