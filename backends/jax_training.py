@@ -150,7 +150,8 @@ class TrainingWriter(FileWriter):
                 if rule.plateau is not None:
                     scales.append(f"{quoted(key)}: jnp.ones(())")
                 held = self._held(rule, groups.get(key))
-                made = call(f"OPTIMIZERS[{quoted(key)}].init", held)
+                head = f"OPTIMIZERS[{quoted(key)}].init"
+                made = Expression(f"{head}({held})", head=head, arguments=(held,))
                 if len(objective.rules) > 1:
                     inner.append(Line(2, f"{quoted(key)}: ", made, ","))
                 else:

@@ -144,6 +144,16 @@ def test_several_objectives_are_entry_points_of_one_program() -> None:
     assert second.clip is not None and (second.clip.kind, second.clip.limit, second.every) == ("value", 0.5, 2)
 
 
+def test_two_objectives_share_parameters_only_where_both_name_them() -> None:
+    one, other = "minimize a = mse(net(x), y){} using sgd(0.1)", "minimize b = mean(net(x) ** 2){} using adam(0.1)"
+    found = training(f"layer net = Net()\n {one.format(' over net')}\n {other.format(' over net.head')}")
+    assert [o.parameters[-1] for o in found.objectives] == ["net.head.bias", "net.head.bias"]
+    for first, second in (("", " over net"), (" over net", ""), ("", "")):
+        with pytest.raises(SpecError, match="two objectives change") as error:
+            training(f"layer net = Net()\n {one.format(first)}\n {other.format(second)}")
+        assert "both may name the same" in (error.value.diagnostics[0].help or "")
+
+
 def test_a_draw_that_two_objectives_read_is_made_once() -> None:
     body = """
     layer G = Net()

@@ -19,6 +19,7 @@ from dsl.diagnostics import SpecError
 from dsl.lower import lower_training
 from dsl.source import Source
 from dsl.target import backend
+from tests.trained import trained
 from tests.trainings import BLOCKS, NET, batches, begin, training
 
 TARGETS = ("torch", "jax")
@@ -105,6 +106,28 @@ def test_an_objective_changes_its_own_layers_in_its_own_turn(target: str) -> Non
     follow = 0.9 * seen[1]["slow.fc.weight"] + 0.1 * seen[2][name]
     np.testing.assert_allclose(seen[2]["slow.fc.weight"], follow, rtol=1e-6)
     np.testing.assert_array_equal(seen[3]["old.linear.weight"], seen[3]["other.linear.weight"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_parameter_of_two_objectives_has_moments_of_both(target: str) -> None:
+    """Each gradient is taken where the objective before left the parameter."""
+    text = """
+    train Both()(x: float[B]) {
+      param w: float[] = 2.0
+      minimize small = mean(x) * w ** 2 over w using sgd(0.1, momentum=0.5)
+      minimize near = mean(x) * (w - 1) ** 2 over w using sgd(0.2, momentum=0.9) every 2
+    }"""
+    rows, weights = trained(compile_training(Source("both.dl", text))[0], [{"x": np.ones(2, np.float32)}] * 5, target)
+    w, first, second, near = 2.0, 0.0, 0.0, []
+    for step in range(5):
+        first = 0.5 * first + 2 * w
+        w -= 0.1 * first
+        if step % 2 == 0:
+            near.append((w - 1) ** 2)
+            second = 0.9 * second + 2 * (w - 1)
+            w -= 0.2 * second
+    assert [row["near"] for row in rows if "near" in row] == pytest.approx(near, abs=1e-6)
+    assert float(weights["w"]) == pytest.approx(w, abs=1e-6)
 
 
 @pytest.mark.parametrize("target", TARGETS)

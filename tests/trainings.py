@@ -62,6 +62,15 @@ train Two()(x: float[B, 4], label: int[B]) {
   metric apart = mse(slow(x), stop_gradient(net(x)))
 }
 """,
+    "Shared": """
+train Shared()(x: float[B, 4], label: int[B]) {
+  layer body = MLP([8], out=6)
+  layer head = Linear(3)
+  layer guess = Linear(4)
+  minimize loss = cross_entropy(head(body(x)), label) over body, head using adam(0.01)
+  minimize error = mse(guess(body(x)), x) over body, guess using sgd(0.05, momentum=0.9) clip 1.0 every 2
+}
+""",
     "Drawing": """
 train Drawing()(x: float[B, 4], label: int[B]) {
   layer net = Net(rate=0.5)

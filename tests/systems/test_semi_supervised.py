@@ -141,13 +141,27 @@ def test_each_batch_moves_the_encoder_and_its_own_heads(objective: str, moving: 
 
 
 @pytest.mark.system("cross-view-training")
-def test_the_views_come_to_say_what_the_whole_says() -> None:
-    """Tags are a function of the token alone, which the heads that see it can learn without a label: measured, 0.01 against 0.6."""
-    training, _ = compile_training(CROSS_VIEW, {**SMALL, "hidden": 16, "rate": 0.1}, name="CrossView")
-    rows, _ = trained(training, [batch(i) for i in range(150)])
-    first, last = (np.mean([row["loss"] for row in part]) for part in (rows[:10], rows[-10:]))
-    assert last < 0.2 * first
-    assert np.mean([row["apart"] for row in rows[-10:]]) < max(row["apart"] for row in rows)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_heads_that_never_saw_a_label_learn_what_can_be_learned_from_their_view(seed: int) -> None:
+    """Tags follow from the token alone and tokens from nothing: who sees the token tags it rightly, who does not can only guess, which
+    leaves ln 3 of each of the two. Fixed by the first runs: all right, 2.20 to 2.26 for 2 ln 3."""
+    settings = {**SMALL, "hidden": 16, "rate": 0.1}
+    training, _ = compile_training(CROSS_VIEW, {**settings, "lr": 0.1}, name="CrossView")
+    rows, weights = trained(training, [batch(i) for i in range(150)], seed=seed)
+    assert np.mean([row["apart"] for row in rows[-10:]]) == pytest.approx(2 * np.log(3), rel=0.05)
+    tokens = batch(999)["tokens"]
+    net = {name.removeprefix("net."): w for name, w in weights.items()}
+    given = {"tokens": tokens, "length": np.full(4, 6)}
+    said = {
+        name: (np.asarray(logits).argmax(axis=-1) == tokens % 3).mean()
+        for entry, names in (("forward", ["primary"]), ("views", HEADS))
+        for name, logits in zip(
+            names, run(CROSS_VIEW, given, settings, entry=entry, weights=net, target="torch").outputs.values(), strict=True
+        )
+    }
+    assert min(said["primary"], said["ahead"], said["behind"]) > 0.95
+    assert max(said["future"], said["past"]) < 0.7
 
 
 @pytest.mark.system("cross-view-training")
