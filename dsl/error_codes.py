@@ -926,4 +926,14 @@ CODES: dict[str, Code] = {
         "`mse(score, cast(label, float))` says that class 9 is further from class 1 than class 2 is. Classes go with `cross_entropy`, or "
         "with `one_hot(label, classes=10)`. A count or a rating is a quantity: declare such an input `float`.",
     ),
+    "DL1040": Code(
+        "names that have changed places",
+        "An argument has the name of another parameter, `cell(c, h)` for `cell(h, c)`, or two results are bound to each other's names. "
+        "Where both have one type nothing else would notice. If it is meant, name the arguments: `cell(h=c, c=h)`.",
+    ),
+    "DL1041": Code(
+        "a buffer that nothing updates",
+        "A `train` block declares a buffer, or a module that updates others, and no `update` changes this one: it stays as it begins. "
+        "A constant can be a value: `scale = 0.5`.",
+    ),
 }

@@ -13,6 +13,7 @@ from dsl.elaborate.context import MOST_ERRORS, MOST_NODES, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
 from dsl.elaborate.initial import check_parts, written_out
 from dsl.elaborate.order import bound_names, explained
+from dsl.elaborate.suspects import warn_crossed_results
 from dsl.elaborate.values import (
     POISON,
     Condition,
@@ -95,6 +96,8 @@ class Executor:
             self._bind_name(frame, pattern, value, span, watched)
             return
         if isinstance(value, Results):
+            if not frame.unit.library:
+                warn_crossed_results(self.context, pattern, list(value.parts()))
             parts: tuple[object, ...] = tuple(value.parts().values())
             if len(parts) == 1 and isinstance(parts[0], tuple):
                 parts = parts[0]

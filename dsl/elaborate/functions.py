@@ -15,6 +15,7 @@ from dsl.elaborate.familiar import ARGUMENTS, suggested
 from dsl.elaborate.frame import Frame
 from dsl.elaborate.instantiate import Callee, axis_names
 from dsl.elaborate.signature import Formal, LocalDims, match
+from dsl.elaborate.suspects import warn_crossed_arguments
 from dsl.elaborate.values import (
     Function,
     Instance,
@@ -131,6 +132,8 @@ class FunctionCaller:
             if name in by_name:
                 raise given_twice(name, definition.name, by_name[name].place, g.place)
             by_name[name] = self.context.binder.axis_argument(frame, g, first) if name == "over" else g
+        if not frame.unit.library:
+            warn_crossed_arguments(self.context, definition.name, by_name)
         statics: dict[str, object] = {}
         tensors: dict[str, tuple[Tensor, Span]] = {}
         scope = static_frame(function.unit, self.context)

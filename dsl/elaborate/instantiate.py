@@ -19,6 +19,7 @@ from dsl.elaborate.frame import Frame, tensor
 from dsl.elaborate.operators import compare_sizes
 from dsl.elaborate.outputs import named_outputs
 from dsl.elaborate.signature import Formal, LocalDims, match, required_multiples
+from dsl.elaborate.suspects import warn_crossed_arguments
 from dsl.elaborate.values import (
     Condition,
     Function,
@@ -90,6 +91,9 @@ class Instantiator:
         found = frame.hyper.get(key)
         if found is None:
             found = frame.hyper[key] = self._hyper(layer, given, span)
+            if not frame.unit.library:
+                names = self._argument_names(layer.definition, given, span)
+                warn_crossed_arguments(self.context, layer.definition.name, dict(zip(names, given, strict=True)))
         return found
 
     def _hyper(self, layer: LayerType, given: Sequence[Given], span: Span) -> dict[str, object]:
@@ -99,6 +103,10 @@ class Instantiator:
         for g, name in zip(given, self._argument_names(definition, given, span), strict=True):
             parameter = next(p for p in parameters if p.name == name)
             values[name] = check_static(parameter, g.value, g.span, definition.name)
+            if not is_static(g.value):
+                what = "a list with a tensor in it" if isinstance(g.value, tuple) else describe(g.value)
+                message = f"`{name}` of `{definition.name}` is known when the graph is made, not {what}"
+                raise error("DL0401", message, g.span, help="tensors go in a second bracket, as inputs")
         scope = static_frame(layer.unit, self.context)
         ordered: dict[str, object] = {}
         for parameter in parameters:
@@ -153,6 +161,10 @@ class Instantiator:
             return self.context.repeats.apply(frame, instance, layer, given, span)
         given, mode = self._mode(frame, layer, entry, given)
         functions = {**frame.functions, **instance.functions}
+        if not frame.unit.library:
+            inputs = next((e.inputs for e in layer.type.definition.entries if e.name == entry), ())
+            named = {**dict(zip([i.name for i in inputs], given, strict=False)), **{g.name: g for g in given if g.name is not None}}
+            warn_crossed_arguments(self.context, layer.type.definition.name, named)
         callee = replace(self.callee(frame, layer, entry, given, span), mode=mode, functions=functions)
         graph, dims = self.graph_for(frame, layer.type.unit, callee, span)
         return self.call_node(frame, graph, dims, list(callee.tensors.values()), instance, span)
@@ -399,9 +411,9 @@ class Instantiator:
         declared = entry.outputs if entry is not None else ()
         if isinstance(definition, syntax.Module) or all(isinstance(v, Tensor) for _, v, _ in frame.returned):
             named_outputs(self.context, frame, declared)
-        self._warn_unused(frame, entry, several=isinstance(definition, syntax.Module) and len(definition.entries) > 1)
+        self.warn_unused(frame, entry.inputs if entry is not None else (), several=isinstance(definition, syntax.Module) and len(definition.entries) > 1)
 
-    def _warn_unused(self, frame: Frame, entry: syntax.Entry | None, *, several: bool) -> None:
+    def warn_unused(self, frame: Frame, inputs: Sequence[syntax.Parameter], *, several: bool = False) -> None:
         """Warn of what nothing uses; a layer of `several` entry points may be for another one."""
         if frame.unit.library:
             return
@@ -412,7 +424,7 @@ class Instantiator:
                 self.context.warn("DL1003", f"the layer `{name}` is never applied", binding.span)
             elif binding.watched and not binding.read and not name.startswith("_"):
                 self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
-        for declared in entry.inputs if entry is not None else ():
+        for declared in inputs:
             bound, given = frame.names.get(declared.name), frame.graph.inputs.get(declared.name)
             if bound is not None and not bound.read and isinstance(bound.value, Tensor) and bound.value.value == given:
                 self.context.warn("DL1004", f"the input `{declared.name}` is never used", declared.span)

@@ -27,6 +27,7 @@ from dsl.elaborate.repeats import Repeater
 from dsl.elaborate.roots import Roots
 from dsl.elaborate.tensors import Tensors
 from dsl.elaborate.updates import Updates
+from dsl.elaborate.suspects import warn_declarations
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
 from dsl.garbage import collector_paused
 from dsl.ir import Graph, Program, Value, count_parameters, count_tensors
@@ -136,6 +137,7 @@ def elaborate_training(
     context = new_context(float_type)
     definition = chosen_training(unit, name)
     training = context.roots.training(definition, unit, _settings(context, unit, definition, settings or {}))
+    warn_declarations(context, unit.file)
     return training, unique(context.warnings)
 
 
@@ -154,7 +156,8 @@ def chosen_training(unit: Unit, name: str | None) -> syntax.Train:
 
 
 def _warn_unused(context: Context, unit: Unit) -> None:
-    """Warn of modules and functions whose name stands only where they are defined: nothing has looked into them."""
+    """Warn of what the file declares and nothing uses: of modules and functions, because nothing has looked into them."""
+    warn_declarations(context, unit.file)
     if not any(d.kind == "model" for d in models(unit).values()):
         return
     words = Counter(re.findall(r"\w+", unit.file.source.text))

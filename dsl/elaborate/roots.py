@@ -64,7 +64,9 @@ class Roots:
             raise error(
                 "DL0529", "a `train` block returns nothing", definition.name_span, help="`metric name = value` reports a value"
             )
-        return self.context.objectives.training(frame, definition)
+        made = self.context.objectives.training(frame, definition)
+        self.context.instantiator.warn_unused(frame, definition.inputs)
+        return made
 
     def _bind_inputs(
         self, frame: Frame, inputs: Sequence[syntax.Parameter], multiples: dict[str, int], hyper: Mapping[str, object]
