@@ -101,13 +101,13 @@ def test_the_image_learns_and_the_network_stays(target: str) -> None:
 
 
 @pytest.mark.system("style-transfer")
-def test_only_the_image_has_a_gradient_and_the_compiler_says_what_has_none() -> None:
+def test_only_the_image_has_a_gradient() -> None:
     training, warnings = transfer()
     (objective,) = training.objectives
     assert objective.parameters == ("image",)
     convolutions = [f"net.features.{name}" for name in ("conv", "conv_1", "conv_2")]
     assert set(training.untrained) == {f"{name}.{part}" for name in convolutions for part in ("weight", "bias")}
-    assert [w.code for w in warnings] == ["DL1006"]
+    assert not warnings, "the spec allows the one that lists them"
 
 
 @pytest.mark.system("style-transfer")
