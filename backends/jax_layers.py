@@ -73,7 +73,9 @@ def batch_norm(params, state, x, training=False, momentum=0.1, eps=1e-5):
     mean, var = state["running_mean"], state["running_var"]
     if training:
         if x.size == x.shape[1]:
-            raise ValueError("batch norm in training needs more than one value a channel")
+            raise ValueError(
+                "batch norm in training needs more than one value a channel"
+            )
         axes = (0, *range(2, x.ndim))
         unbiased = jnp.var(x, axes, ddof=1)
         state = {
