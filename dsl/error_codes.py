@@ -893,9 +893,10 @@ CODES: dict[str, Code] = {
     ),
     "DL1010": Code(
         "a loss of logits is given probabilities",
-        "`cross_entropy` and its like apply a softmax, or a sigmoid, to what they are given. On probabilities the loss stays near that of "
-        "guessing, and gradients are small: `cross_entropy(x -> Linear(10) -> softmax, label)`. Leave the softmax out of what is trained; a "
-        "model may return both logits and probabilities. Where the two are meant, write them out: `nll(log(p), label)`.",
+        "`cross_entropy` and its like apply a softmax, or a sigmoid, to what they are given. On probabilities the loss stays "
+        "near that of guessing, and gradients are small: `cross_entropy(x -> Linear(10) -> softmax, label)`. Leave the softmax "
+        "out of what is trained; a model may return both logits and probabilities. Where the two are meant, write them out: "
+        "`nll(log(p), label)`.",
     ),
     "DL1011": Code(
         "a loss of probabilities is given something else",
@@ -905,35 +906,141 @@ CODES: dict[str, Code] = {
     ),
     "DL1012": Code(
         "a softmax of a softmax",
-        "What has been through a softmax or a sigmoid lies between 0 and 1, so a second one makes it nearly uniform. Leave one of them "
-        "out. A `log_softmax` of probabilities is meant as `log(p)`. Weights along another axis than the first softmax are not "
-        "reported.",
+        "What has been through a softmax or a sigmoid lies between 0 and 1, so a second one makes it nearly uniform. Leave one "
+        "of them out. A `log_softmax` of probabilities is meant as `log(p)`. Weights along another axis than the first softmax "
+        "are not reported.",
     ),
     "DL1013": Code(
         "a softmax along the wrong axis",
-        "Along an axis of one element a softmax is 1 whatever it is given: one logit goes with `sigmoid` and `bce_with_logits`. Along the "
-        "axis of the examples each guess depends on what else is in the batch. Give the axis of the classes with `over`. Scores of all "
-        "pairs of a batch have two such axes, and are not reported.",
+        "Along an axis of one element a softmax is 1 whatever it is given: one logit goes with `sigmoid` and `bce_with_logits`. "
+        "Along the axis of the examples each guess depends on what else is in the batch. Give the axis of the classes with "
+        "`over`. Scores of all pairs of a batch have two such axes, and are not reported.",
     ),
     "DL1014": Code(
-        "logits that cannot be negative",
-        "A `relu` stands last before a softmax, a sigmoid or a loss of logits: half of what the last layer says is thrown away, and "
-        "where it is all 0 nothing is learned. Leave the last activation out, as in `MLP([64], out=10)`. To have it so, write "
-        "`maximum(x, 0.0)`.",
+        "an activation where the loss takes any number",
+        "A `relu` or `tanh` stands last before a loss, a softmax or a sigmoid: `x -> Linear(10) -> relu` into `cross_entropy`. "
+        "Half of what the last layer says is thrown away, and where a relu gives 0 nothing is learned. Leave the last activation "
+        "out, as in `MLP([64], out=10)`. What is to be positive goes through `softplus` or `exp`; `maximum(x, 0.0)` is not "
+        "reported.",
     ),
     "DL1015": Code(
         "the number of a class as a quantity",
-        "`mse(score, cast(label, float))` says that class 9 is further from class 1 than class 2 is. Classes go with `cross_entropy`, or "
-        "with `one_hot(label, classes=10)`. A count or a rating is a quantity: declare such an input `float`.",
+        "`mse(score, cast(label, float))` says that class 9 is further from class 1 than class 2 is. Classes go with "
+        "`cross_entropy`, or with `one_hot(label, classes=10)`. A count or a rating is a quantity: declare such an input `float`.",
     ),
     "DL1040": Code(
         "names that have changed places",
-        "An argument has the name of another parameter, `cell(c, h)` for `cell(h, c)`, or two results are bound to each other's names. "
-        "Where both have one type nothing else would notice. If it is meant, name the arguments: `cell(h=c, c=h)`.",
+        "An argument has the name of another parameter, `cell(c, h)` for `cell(h, c)`, or two results are bound to each other's "
+        "names. Where both have one type nothing else would notice. If it is meant, name the arguments: `cell(h=c, c=h)`.",
     ),
     "DL1041": Code(
         "a buffer that nothing updates",
-        "A `train` block declares a buffer, or a module that updates others, and no `update` changes this one: it stays as it begins. "
-        "A constant can be a value: `scale = 0.5`.",
+        "A `train` block declares a buffer, or a module that updates others, and no `update` changes this one: it stays as it "
+        "begins. A constant can be a value: `scale = 0.5`.",
+    ),
+    "DL1042": Code(
+        "a carry that never changes",
+        "The body of a loop binds no new value to this carry, so nothing goes from step to step. Often the new state has another "
+        "name: `state = cell(x_t, h)` for `h = cell(x_t, h)`. What stays as it is needs no `carry`.",
+    ),
+    "DL1043": Code(
+        "a reshape that mixes rows",
+        "`reshape` keeps the numbers in their order, and says anew where a row ends. From [B, C, H * W] to [B, H * W, C] the "
+        "shapes fit, and each new row has numbers of many old ones: axes move by `rearrange`, `transpose` or `.T`. A reshape "
+        "that joins neighbours or splits an axis is not reported.",
+    ),
+    "DL1044": Code(
+        "parts put together and taken apart in different orders",
+        "`(b t)` counts the steps of the first example, then those of the second; taken apart as `(t b)` the rows of the batch "
+        "are mixed with time, and all shapes fit. Use one order both ways.",
+    ),
+    "DL1045": Code(
+        "the axis of the batch where another is meant",
+        "Recurrent layers and attention take float[B, T, D]: with the time first the examples would be the steps. A `roll` or "
+        "`cumsum` along the batch takes numbers from one example to another.",
+    ),
+    "DL1046": Code(
+        "a distribution along one axis, summed along another",
+        "A softmax makes numbers that sum to 1 along its axis. Weights of attention are summed over the keys, so they are "
+        "normalised over the keys; two distributions that are compared are along one axis.",
+    ),
+    "DL1016": Code(
+        "dropout after the last layer",
+        "`x -> Linear(10) -> dropout(0.5)` into a loss says that half of the logits, or of what is predicted, are 0 in training "
+        "whatever the network has learned. Dropout stands before the last layer.",
+    ),
+    "DL1017": Code(
+        "a norm after the last layer",
+        "Logits behind a `BatchNorm1d`, a `LayerNorm` or `normalize` have one scale, so no guess can be surer than another: the "
+        "loss stays far from 0. Put the norm before the last layer. A cosine classifier scales them again, `10.0 * "
+        "normalize(z)`, and is not reported.",
+    ),
+    "DL1020": Code(
+        "two linear maps in a row",
+        "`x -> Linear(64) -> Linear(10)` computes what one `Linear(10)` can: an activation is missing. Dropout, a batch norm and "
+        "a reshape between them change nothing about that. A map that is narrower than what goes in and what comes out has fewer "
+        "parameters on purpose, and is not reported; neither are convolutions in groups. Elsewhere write `# dslc: allow DL1020` "
+        "above the statement.",
+    ),
+    "DL1021": Code(
+        "a relu of a relu",
+        "The second one changes nothing: `Linear(8) -> relu -> relu`. One of them is left from a layer that went, or a layer is "
+        "missing.",
+    ),
+    "DL1023": Code(
+        "a layer applied to its own result",
+        "`layer fc = Linear(8)` and `x -> fc -> relu -> fc` have one weight between them. Two layers are two declarations, or `x "
+        "-> Linear(8) -> relu -> Linear(8)`; a chain of equal layers is `repeat(n) { Linear(8) -> relu }`; what comes back step "
+        "by step is a `scan`. Networks that share their layers on purpose write `# dslc: allow DL1023`.",
+    ),
+    "DL1024": Code(
+        "units that begin alike",
+        "All weights of a layer are one constant, often `init=zeros`, and another layer follows: each unit has the same value "
+        "and the same gradient as the next, for ever, or there is no gradient at all. A last layer, or the end of a residual "
+        "branch, may begin at zero.",
+    ),
+    "DL1025": Code(
+        "dropout of nearly everything",
+        "The rate of `dropout` is the share that is dropped, as in PyTorch; in old papers and programs it is the share that is "
+        "kept. At 0.9 and more hardly anything is left. If it is meant, `# dslc: allow DL1025`.",
+    ),
+    "DL1026": Code(
+        "a value with itself",
+        "`x - x` is 0, `maximum(x, x)` is x, and a residual `x + x` is twice the value: one of the two was to be what a layer "
+        "made of it. For twice the value write `2 * x`.",
+    ),
+    "DL1030": Code(
+        "a reshape that mixes axes",
+        "A reshape reads the numbers in their order and never exchanges axes: `reshape(x, [B, D, T])` of a `float[B, T, D]` puts "
+        'the numbers of one place into another. `transpose(x, 1, 2)` exchanges axes, `rearrange(x, "b t (h d) -> b h t d", '
+        "h=8)` splits and exchanges. A reshape to one long axis and back is not reported: `reshape(flatten(x), [B, D, T])`.",
+    ),
+    "DL1031": Code(
+        "an example that depends on its batch",
+        "`x - mean(x, over=0)` takes the mean over the examples: what the network says of one depends on which others are there. "
+        "Give the axis of the numbers of one example, such as -1. For statistics of the data there are `BatchNorm1d` and "
+        "`InputNorm`. Where the axis of the examples is meant, name it: `mean(x, over=B)`.",
+    ),
+    "DL1032": Code(
+        "a column meets a row",
+        "`score - y` of `float[B, 1]` and `float[B]` is `float[B, B]`: each row is compared with the targets of all rows, and "
+        "the mean of that is a number like any other. Take the axis away, `squeeze(score, 1)`. All pairs are written `a[:, none] "
+        "- b[none, :]`, which is not reported.",
+    ),
+    "DL1033": Code(
+        "windows that end before the map does",
+        "A convolution with a stride, or a pool whose windows overlap, does not come out even: `Conv2d(96, 11, stride=4)` of 224 "
+        "columns reads 223. Another size, padding or `ceil_mode=true` reads them all. Where the rest does not matter, cut it "
+        "off: `x[:, :, :223, :223]`.",
+    ),
+    "DL1034": Code(
+        "one draw for all examples",
+        "`mean + std * randn(D)` gives all examples of the batch the same noise. `randn(B, D)` draws for each. Where it is "
+        "shared on purpose, say so with an axis of size 1, `randn(1, D)`.",
+    ),
+    "DL1035": Code(
+        "scores that a mask has set to 0",
+        "In `softmax(scores * cast(mask, float))` a score of 0 is like any other: what was to be hidden is weighed by exp(0) = "
+        "1. `softmax(where(mask, scores, -1e30))` gives it no weight.",
     ),
 }

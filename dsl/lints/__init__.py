@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Graph, Program
-from dsl.lints import losses
+from dsl.lints import axes, layers, losses
 from dsl.lints.place import Lint
 from dsl.lints.walk import Walk
 from dsl.training import Training
@@ -24,13 +24,13 @@ def _registered(*themes: Mapping[str, tuple[Lint, ...]]) -> dict[str, Sequence[L
     return dict(found)
 
 
-LINTS = _registered(losses.LINTS)
+LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS)
 """The lints for each operator, by its name: a primitive, or a function or layer of the library."""
 
 
 def lint(program: Program) -> tuple[Diagnostic, ...]:
     """What the lints find in a program."""
-    walk = Walk(LINTS)
+    walk = Walk(LINTS, layers.ALWAYS)
     for graph in program.entries.values():
         walk.root(graph, examples(graph))
     return tuple(walk.found)

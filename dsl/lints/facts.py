@@ -6,12 +6,15 @@ none, nothing is known, and no lint speaks.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from dsl.ir import Graph, Node, Value
-from dsl.source import Span
+from dsl.source import NOWHERE, Span
+from dsl.types import DType
 
 PROBABILITIES = "probabilities"
 LOG_PROBABILITIES = "log-probabilities"
@@ -25,8 +28,19 @@ CAST_LABELS = "cast labels"
 LOSS = "loss"
 GAIN = "gain"
 DROPPED = "dropped"
-BIASED = "biased"
-"""What a layer with a bias gave, with one reader."""
+BOUNDED = "bounded"
+NORMED = "normed"
+LEARNED = "learned"
+"""What follows the gradient into parameters."""
+SYMMETRIC = "symmetric"
+"""The units of a layer whose weights begin as one constant."""
+BATCH_STATISTIC = "batch statistic"
+"""What was reduced over the examples."""
+DRAWN = "drawn"
+"""Drawn at random, without an axis of the examples."""
+MASK = "mask"
+MASKED = "masked"
+"""Scores that are 0 where a mask hides them."""
 
 
 class Fact(NamedTuple):
@@ -48,6 +62,11 @@ def of_kind(facts: Facts, *kinds: str) -> Fact | None:
     return next((f for kind in kinds for f in facts if f.kind == kind), None)
 
 
+def written(node: Node) -> Span:
+    """Where the spec asks for a node, outside of the library."""
+    return next((span for span in node.spans if not span.source.name.startswith("dsl/lib/")), node.span)
+
+
 def operator(node: Node) -> str:
     """What a node applies: a primitive, or a function or module of the library by its name; `call` for a definition of the spec."""
     if node.target is None or not node.target.graph.library:
@@ -55,7 +74,7 @@ def operator(node: Node) -> str:
     return node.target.graph.definition if node.op == "call" else node.op
 
 
-MAPS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d"})
+MAPS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d"})
 """The layers of the library that are linear maps with a bias."""
 
 LOSSES = frozenset(
@@ -73,54 +92,138 @@ _KEEP = frozenset({"stop_gradient", "slice", "flip", "roll", "tile", "expand", "
 """Primitives that put the values of their first operand elsewhere, and change none."""
 
 _SAME_SIGN = frozenset({"mean", "sum", "reduced", "sqrt"})
-_POINTWISE = {"sigmoid": SIGMOID, "relu": RECTIFIED, "relu6": RECTIFIED}
+_POINTWISE = {"sigmoid": SIGMOID, "relu": RECTIFIED, "relu6": RECTIFIED, "tanh": BOUNDED}
+BATCH_NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"})
+NORMS = BATCH_NORMS | {"LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm", "normalize"}
+_FLAT = frozenset(
+    {"stop_gradient", "argmax", "argmin", "round", "floor", "ceil", "sign", "one_hot", "full", "const", "input", "buffer"}
+)
+_ELEMENTWISE = frozenset(
+    {"relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "elu", "leaky_relu", "softplus", "add", "dropout"}
+)
 
 
 def results(graph: Graph, node: Node, given: tuple[Facts, ...]) -> Facts:
     """The facts of the results of a node, from those of its operands."""
     name = operator(node)
-    made = _made(name, graph, node, given)
-    if made is not None:
-        return frozenset({made})
+    found = _made(name, graph, node, given) | _passed_on(name, graph, node, given)
+    if name in _ELEMENTWISE:
+        found |= frozenset(f for g in given for f in _only(g, SYMMETRIC))
+    if (
+        node.type.dtype.is_float
+        and name not in _FLAT
+        and (node.op == "param" or _learns(node) or any(_HAS_LEARNED & g for g in given))
+    ):
+        found |= _HAS_LEARNED
+    return found
+
+
+_HAS_LEARNED: Facts = frozenset({Fact(LEARNED, NOWHERE)})
+
+
+REDUCTIONS = frozenset({"mean", "sum", "norm", "var", "max", "min", "logsumexp", "prod", "argmax", "argmin"})
+_BY_NAME = re.compile(r"over=\[?[A-Z]")
+"""A reduction over an axis that is named is meant as it is written."""
+_DRAWS = frozenset({"randn", "rand", "bernoulli"})
+
+
+def of_examples(graph: Graph, node: Node, given: tuple[Facts, ...], batch: frozenset[str]) -> Facts:
+    """What holds of the results for the axis of the examples, which is called one of `batch`."""
+    if any(str(d) in batch for d in node.type.shape):
+        return NONE
+    if node.op in REDUCTIONS and graph.type(node.inputs[0]).rank > 1:
+        over = node.attributes.get("over")
+        axes = over if isinstance(over, tuple) else (over,)
+        shape = graph.type(node.inputs[0]).shape
+        gone = any(isinstance(a, int) and str(shape[a]) in batch for a in axes)
+        if gone and len(axes) < len(shape) and not _BY_NAME.search(written(node).text):
+            return frozenset({Fact(BATCH_STATISTIC, written(node))})
+    if node.op in _DRAWS:
+        return frozenset({Fact(DRAWN, written(node))}) if node.type.rank else NONE
+    kept = {BATCH_STATISTIC, *(() if any(_HAS_LEARNED & g for g in given) else (DRAWN,))}
+    return frozenset(f for g in given for f in g if f.kind in kept) if node.op != "if_training" else NONE
+
+
+def _learns(node: Node) -> bool:
+    return node.target is not None and node.target.child is not None
+
+
+def _passed_on(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Facts:
+    """The facts of operands that hold of the results as well."""
     if name in _KEEP and given:
         return frozenset(moved for f in given[0] if (moved := _moved(f, name, node)) is not None)
     match name:
         case "cast":
             return _cast(node, given[0])
-        case "concat" | "stack" | "where" | "if_training":
-            values = given[1:] if name == "where" else given
-            return frozenset(f for f in values[0] if all(of_kind(g, f.kind) for g in values[1:])) if values else NONE
+        case "where":
+            return _common(given[1:]) | _masked(graph, node)
+        case "concat" | "stack" | "if_training":
+            return _common(given)
         case "log":
             return _renamed(given[0], {PROBABILITIES: LOG_PROBABILITIES, SIGMOID: LOG_PROBABILITIES})
         case "exp":
             return _renamed(given[0], {LOG_PROBABILITIES: PROBABILITIES, LOSS: LOSS})
-        case "clip":
-            return _only(given[0], PROBABILITIES, SIGMOID)
-        case "maximum" | "minimum":
-            return frozenset().union(*(_only(g, PROBABILITIES, SIGMOID) for g in given))
+        case "clip" | "maximum" | "minimum":
+            return frozenset(f for g in given for f in _only(g, PROBABILITIES, SIGMOID))
         case "neg":
             return _renamed(given[0], {LOSS: GAIN, GAIN: LOSS})
         case "add" | "sub" | "mul" | "div":
             return _arithmetic(name, graph, node, given)
+        case "dropout":
+            return _only(given[0], AFFINE, SOLE, SYMMETRIC)
+    if name in BATCH_NORMS:
+        return _only(given[0], AFFINE, SOLE)
     return _only(given[0], LOSS, GAIN) if name in _SAME_SIGN and given else NONE
 
 
-def _made(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Fact | None:
-    """The fact that a node makes true by itself."""
-    if name in _POINTWISE:
-        return Fact(_POINTWISE[name], node.span)
-    if name in ("softmax", "log_softmax"):
-        return Fact(PROBABILITIES if name == "softmax" else LOG_PROBABILITIES, node.span, axis_of(node))
-    if name in LOSSES:
-        return Fact(LOSS, node.span)
-    if name in GAINS or (name.endswith("_log_prob") and node.op == "call"):
-        return Fact(GAIN, node.span)
+def _common(given: tuple[Facts, ...]) -> Facts:
+    """What holds of all of several values."""
+    return frozenset(f for f in given[0] if f.kind != LEARNED and all(of_kind(g, f.kind) for g in given[1:])) if given else NONE
+
+
+def _masked(graph: Graph, node: Node) -> Facts:
+    """`where(mask, scores, 0)`."""
+    zero = len(node.inputs) == 3 and _number(graph, node.inputs[2]) == 0
+    return frozenset({Fact(MASKED, written(node))}) if zero else NONE
+
+
+def _made(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Facts:
+    """The facts that a node makes true by itself."""
     if name in MAPS or (name == "matmul" and _is_parameter(graph, node.inputs[1])):
-        width = graph.type(node.inputs[0]).shape[1 if name.startswith("Conv") else -1]
-        return Fact(AFFINE, node.span, width=width if isinstance(width, int) else None)
-    if name == "dropout":
-        return Fact(DROPPED, node.span)
-    return _hand_written_softmax(graph, node) if name == "div" else None
+        return frozenset(_of_map(name, graph, node))
+    kind: str | None = None
+    if name in _POINTWISE:
+        kind = _POINTWISE[name]
+    elif name in ("softmax", "log_softmax"):
+        return frozenset({Fact(PROBABILITIES if name == "softmax" else LOG_PROBABILITIES, written(node), axis_of(node))})
+    elif name in LOSSES:
+        kind = LOSS
+    elif name in GAINS or (name.endswith("_log_prob") and node.op == "call"):
+        kind = GAIN
+    elif name in NORMS:
+        kind = NORMED
+    elif name == "dropout":
+        kind = DROPPED
+    elif name == "div":
+        made = _hand_written_softmax(graph, node)
+        return frozenset({made}) if made is not None else NONE
+    elif name == "cast" and graph.type(node.inputs[0]).dtype is DType.BOOL:
+        kind = MASK
+    elif name == "mul" and any(of_kind(g, MASK) for g in given):
+        kind = MASKED
+    return frozenset({Fact(kind, written(node))}) if kind is not None else NONE
+
+
+def _of_map(name: str, graph: Graph, node: Node) -> Iterator[Fact]:
+    width = graph.type(node.inputs[0]).shape[1 if name.startswith("Conv") else -1]
+    fact = Fact(AFFINE, written(node), width=width if isinstance(width, int) else None)
+    yield fact
+    yield fact._replace(kind=SOLE)
+    if node.target is None:
+        return
+    weight = node.target.graph.parameters.get("weight")
+    if weight is not None and weight.initial.kind == "constant":
+        yield fact._replace(kind=SYMMETRIC)
 
 
 def axis_of(node: Node) -> int | None:
@@ -136,12 +239,12 @@ def _hand_written_softmax(graph: Graph, node: Node) -> Fact | None:
         return None
     over = below.attributes["over"]
     axis = over[0] if isinstance(over, tuple) and len(over) == 1 and isinstance(over[0], int) else None
-    return Fact(PROBABILITIES, node.span, axis)
+    return Fact(PROBABILITIES, written(node), axis)
 
 
 def _moved(fact: Fact, name: str, node: Node) -> Fact | None:
     """A fact of what the node took apart or put elsewhere."""
-    if fact.kind in (BIASED, DROPPED):
+    if fact.kind in (LEARNED, MASK):
         return None
     if fact.axis is None:
         return fact
@@ -154,8 +257,8 @@ def _moved(fact: Fact, name: str, node: Node) -> Fact | None:
 def _cast(node: Node, given: Facts) -> Facts:
     if not node.type.dtype.is_float:
         return _only(given, LABELS) if node.type.dtype.is_int else NONE
-    labels = of_kind(given, LABELS)
-    return given if labels is None else frozenset({Fact(CAST_LABELS, node.span)})
+    kept = frozenset(f for f in given if f.kind not in (LABELS, LEARNED))
+    return kept | {Fact(CAST_LABELS, written(node))} if of_kind(given, LABELS) else kept
 
 
 def _arithmetic(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Facts:
@@ -171,7 +274,7 @@ def _arithmetic(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -
     if name == "add":
         for facts, other in ((a, node.inputs[1]), (b, node.inputs[0])):
             if _is_parameter(graph, other) and of_kind(facts, AFFINE):
-                return _only(facts, AFFINE)
+                return _only(facts, AFFINE, SOLE)
     second = _signed(b, positive=name == "add")
     if _number(graph, node.inputs[1]) is not None:
         return _signed(a, positive=True)

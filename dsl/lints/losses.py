@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from dsl.diagnostics import Diagnostic, Label
 from dsl.lints.facts import (
     AFFINE,
+    BOUNDED,
     CAST_LABELS,
+    DROPPED,
     LOG_PROBABILITIES,
+    NORMED,
     PROBABILITIES,
     RECTIFIED,
     SIGMOID,
@@ -70,12 +73,25 @@ def _other_axis(fact: Fact, place: Place) -> bool:
     return fact.kind == PROBABILITIES and fact.axis is not None and fact.axis != axis_of(place.node)
 
 
-def rectified_logits(place: Place) -> Iterator[Diagnostic]:
-    """Logits that cannot be negative."""
-    fact = of_kind(place.operands[0], RECTIFIED)
-    if fact is not None:
-        help = "leave the last activation out: logits are any numbers"
-        yield _given("DL1014", f"`{place.name}` is given what cannot be negative", place, fact, help)
+def squashed_scores(place: Place) -> Iterator[Diagnostic]:
+    """Scores that an activation has cut or squashed, that a norm has put on one scale, or of which dropout takes some away."""
+    fact = of_kind(place.operands[0], RECTIFIED, BOUNDED, NORMED, DROPPED)
+    if fact is None or (fact.kind == BOUNDED and place.name == "softmax"):
+        return
+    code, said, help = _SQUASHED[fact.kind]
+    yield _given(code, f"`{place.name}` is given {said}", place, fact, help)
+
+
+_SQUASHED = {
+    RECTIFIED: (
+        "DL1014",
+        "logits that a relu has cut: none is negative",
+        "leave the last activation out: logits are any numbers",
+    ),
+    BOUNDED: ("DL1014", "logits between -1 and 1, what a tanh gave", "leave the last activation out: logits are any numbers"),
+    NORMED: ("DL1017", "logits that a norm has put on one scale", "put the norm before the last layer, or scale what it gives"),
+    DROPPED: ("DL1016", "logits of which dropout sets some to 0 in training", "put the dropout before the last layer"),
+}
 
 
 def over_one_class(place: Place) -> Iterator[Diagnostic]:
@@ -108,10 +124,30 @@ def _given(code: str, message: str, place: Place, fact: Fact, help: str) -> Diag
 
 
 LOGIT_LOSSES = ("cross_entropy", "token_cross_entropy", "soft_cross_entropy", "bce_with_logits", "focal_loss")
+
+
+def rectified_prediction(place: Place) -> Iterator[Diagnostic]:
+    """A regression whose last step is a relu, or dropout."""
+    fact = of_kind(place.operands[0], RECTIFIED, DROPPED)
+    if fact is None:
+        return
+    if fact.kind == DROPPED:
+        yield _given(
+            "DL1016",
+            f"`{place.name}` is given what dropout has set to 0 in part",
+            place,
+            fact,
+            "put the dropout before the last layer",
+        )
+        return
+    help = "leave the last activation out, or use `softplus` where nothing is negative"
+    yield _given("DL1014", f"`{place.name}` is given what a relu has cut at 0: below it there is no gradient", place, fact, help)
+
+
 LINTS: Mapping[str, tuple[Lint, ...]] = {
-    **dict.fromkeys(LOGIT_LOSSES, (given_probabilities, rectified_logits, over_one_class)),
+    **dict.fromkeys(LOGIT_LOSSES, (given_probabilities, squashed_scores, over_one_class)),
     **dict.fromkeys(("nll", "kl_div", "bce"), (given_logits,)),
-    **dict.fromkeys(("softmax", "log_softmax"), (normalised_twice, rectified_logits, over_one_class)),
-    "sigmoid": (normalised_twice, rectified_logits),
-    **dict.fromkeys(("mse", "mae", "huber", "smooth_l1"), (regression_on_labels,)),
+    **dict.fromkeys(("softmax", "log_softmax"), (normalised_twice, squashed_scores, over_one_class)),
+    "sigmoid": (normalised_twice, squashed_scores),
+    **dict.fromkeys(("mse", "mae", "huber", "smooth_l1"), (regression_on_labels, rectified_prediction)),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dsl.diagnostics import Diagnostic, Label
 from dsl.dims import Dim, symbols_of
 from dsl.ir import Graph, Node, Value
-from dsl.lints.facts import Facts, operator
+from dsl.lints.facts import Facts, operator, written
 from dsl.source import Span
 
 
@@ -31,7 +31,7 @@ class Place:
 
     @property
     def span(self) -> Span:
-        return self.caller or self.node.span
+        return self.caller or written(self.node)
 
     def operand(self, index: int) -> Node:
         return self.graph.node(self.node.inputs[index])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Call, Graph, Node, Value
-from dsl.lints.facts import AFFINE, BIASED, LABELS, MAPS, NONE, SOLE, Fact, Facts, operator, results
+from dsl.lints.facts import LABELS, NONE, SOLE, Fact, Facts, of_examples, operator, results
 from dsl.lints.place import Lint, Place
 from dsl.source import Span
 
@@ -16,10 +16,11 @@ CONTAINERS = frozenset({"MLP", "FeedForward"})
 
 
 class Walk:
-    """Walks graphs and collects what the lints find. `lints` are those for each operator, by its name."""
+    """Walks graphs and collects what the lints find. `lints` are those for each operator, by its name; `of_layers` are for all layers."""
 
-    def __init__(self, lints: Mapping[str, Sequence[Lint]]) -> None:
+    def __init__(self, lints: Mapping[str, Sequence[Lint]], of_layers: Sequence[Lint] = ()) -> None:
         self.lints = lints
+        self.of_layers = of_layers
         self.found: list[Diagnostic] = []
         self._known: dict[object, dict[Value, Facts]] = {}
 
@@ -41,10 +42,12 @@ class Walk:
                 known.setdefault(Value(node.id), NONE)
                 continue
             operands = tuple([known[value] for value in node.inputs])
-            name = operator(node)
-            if name in self.lints:
+            lints = self.lints.get(operator(node), ())
+            if node.target is not None and node.target.child is not None:
+                lints = (*lints, *self.of_layers)
+            if lints:
                 place = Place(graph, node, operands, batch, readers, caller)
-                for lint in self.lints[name]:
+                for lint in lints:
                     self.found.extend(lint(place))
             self._note(known, graph, node, operands, batch, readers, caller)
         return known
@@ -68,12 +71,11 @@ class Walk:
                 known[Value(node.id, i)] = _alone(outputs[i], readers[Value(node.id, i)])
             return
         made = results(graph, node, operands)
+        if batch:
+            made |= of_examples(graph, node, operands, batch)
         for i in range(len(node.types)):
             value = Value(node.id, i)
-            facts = made
-            if readers[value] == 1 and any(f.kind == AFFINE for f in made):
-                facts = made | {f._replace(kind=kind) for f in made if f.kind == AFFINE for kind in _sole(node)}
-            known[value] = _alone(facts, readers[value])
+            known[value] = _alone(made, readers[value])
 
     def _called(
         self, node: Node, call: Call, operands: tuple[Facts, ...], batch: frozenset[str], caller: Span | None
@@ -113,13 +115,6 @@ def _leading(node: Node) -> int:
     return carries + (len(axes) if isinstance(axes, tuple) else 0) + (node.op == "while")
 
 
-def _sole(node: Node) -> tuple[str, ...]:
-    """What an affine value with one reader is besides: the result of a layer with a bias may meet a norm that takes it away."""
-    hyper = node.target.graph.hyper if node.target is not None else {}
-    biased = operator(node) in MAPS and hyper.get("bias") is True
-    return (SOLE, BIASED) if biased else (SOLE,)
-
-
 def _alone(facts: Facts, readers: int) -> Facts:
     """Without what holds only as long as nothing else reads the value."""
-    return facts if readers <= 1 else frozenset(f for f in facts if f.kind not in (SOLE, BIASED))
+    return facts if readers <= 1 else frozenset(f for f in facts if f.kind != SOLE)
