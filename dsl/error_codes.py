@@ -928,42 +928,6 @@ CODES: dict[str, Code] = {
         "`mse(score, cast(label, float))` says that class 9 is further from class 1 than class 2 is. Classes go with "
         "`cross_entropy`, or with `one_hot(label, classes=10)`. A count or a rating is a quantity: declare such an input `float`.",
     ),
-    "DL1040": Code(
-        "names that have changed places",
-        "An argument has the name of another parameter, `cell(c, h)` for `cell(h, c)`, or two results are bound to each other's "
-        "names. Where both have one type nothing else would notice. If it is meant, name the arguments: `cell(h=c, c=h)`.",
-    ),
-    "DL1041": Code(
-        "a buffer that nothing updates",
-        "A `train` block declares a buffer, or a module that updates others, and no `update` changes this one: it stays as it "
-        "begins. A constant can be a value: `scale = 0.5`.",
-    ),
-    "DL1042": Code(
-        "a carry that never changes",
-        "The body of a loop binds no new value to this carry, so nothing goes from step to step. Often the new state has another "
-        "name: `state = cell(x_t, h)` for `h = cell(x_t, h)`. What stays as it is needs no `carry`.",
-    ),
-    "DL1043": Code(
-        "a reshape that mixes rows",
-        "`reshape` keeps the numbers in their order, and says anew where a row ends. From [B, C, H * W] to [B, H * W, C] the "
-        "shapes fit, and each new row has numbers of many old ones: axes move by `rearrange`, `transpose` or `.T`. A reshape "
-        "that joins neighbours or splits an axis is not reported.",
-    ),
-    "DL1044": Code(
-        "parts put together and taken apart in different orders",
-        "`(b t)` counts the steps of the first example, then those of the second; taken apart as `(t b)` the rows of the batch "
-        "are mixed with time, and all shapes fit. Use one order both ways.",
-    ),
-    "DL1045": Code(
-        "the axis of the batch where another is meant",
-        "Recurrent layers and attention take float[B, T, D]: with the time first the examples would be the steps. A `roll` or "
-        "`cumsum` along the batch takes numbers from one example to another.",
-    ),
-    "DL1046": Code(
-        "a distribution along one axis, summed along another",
-        "A softmax makes numbers that sum to 1 along its axis. Weights of attention are summed over the keys, so they are "
-        "normalised over the keys; two distributions that are compared are along one axis.",
-    ),
     "DL1016": Code(
         "dropout after the last layer",
         "`x -> Linear(10) -> dropout(0.5)` into a loss says that half of the logits, or of what is predicted, are 0 in training "
@@ -1042,5 +1006,35 @@ CODES: dict[str, Code] = {
         "scores that a mask has set to 0",
         "In `softmax(scores * cast(mask, float))` a score of 0 is like any other: what was to be hidden is weighed by exp(0) = "
         "1. `softmax(where(mask, scores, -1e30))` gives it no weight.",
+    ),
+    "DL1040": Code(
+        "names that have changed places",
+        "An argument has the name of another parameter, `cell(c, h)` for `cell(h, c)`, or two results are bound to each other's "
+        "names. Where both have one type nothing else would notice. If it is meant, name the arguments: `cell(h=c, c=h)`.",
+    ),
+    "DL1041": Code(
+        "a buffer that nothing updates",
+        "A `train` block declares a buffer, or a module that updates others, and no `update` changes this one: it stays as it "
+        "begins. A constant can be a value: `scale = 0.5`.",
+    ),
+    "DL1042": Code(
+        "a carry that never changes",
+        "The body of a loop binds no new value to this carry, so nothing goes from step to step. Often the new state has another "
+        "name: `state = cell(x_t, h)` for `h = cell(x_t, h)`. What stays as it is needs no `carry`.",
+    ),
+    "DL1044": Code(
+        "parts put together and taken apart in different orders",
+        "`(b t)` counts the steps of the first example, then those of the second; taken apart as `(t b)` the rows of the batch "
+        "are mixed with time, and all shapes fit. Use one order both ways.",
+    ),
+    "DL1045": Code(
+        "the axis of the batch where another is meant",
+        "Recurrent layers and attention take float[B, T, D]: with the time first the examples would be the steps. A `roll` or "
+        "`cumsum` along the batch takes numbers from one example to another.",
+    ),
+    "DL1046": Code(
+        "a distribution along one axis, summed along another",
+        "A softmax makes numbers that sum to 1 along its axis. Weights of attention are summed over the keys, so they are "
+        "normalised over the keys; two distributions that are compared are along one axis.",
     ),
 }

@@ -134,7 +134,8 @@ def loses_the_last(place: Place) -> Iterator[Diagnostic]:
         assert isinstance(low, int) and isinstance(high, int)
         lost = (size + low + high - (reach * (kernel - 1) + 1)) % step - high
         if lost > 0:
-            message = f"the last {lost if lost > 1 else 'row or column'} of {size} are never read: windows of {kernel} in steps of {step} end before"
+            rest = f"{lost} of {size} rows or columns" if lost > 1 else f"row or column of {size}"
+            message = f"the last {rest} never counts: windows of {kernel} in steps of {step} end before it"
             help = "choose a padding, a size or `ceil_mode=true` with which the windows reach the end"
             yield warning("DL1033", message, place.span, help=help)
             return
