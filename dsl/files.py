@@ -1,17 +1,19 @@
 """Writing outputs so that nothing is ever half-written.
 
 A file is written beside its place under a temporary name, flushed to the disk and renamed; when anything fails the old file is
-still whole and the temporary one is gone. `-` is standard output. Knows nothing of what the bytes mean.
+still whole and the temporary one is gone. What a process that was killed left is removed by the next that writes the same file: who
+writes holds a lock on the temporary file, which goes with the process. `-` is standard output. Knows nothing of what the bytes mean.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dsl.diagnostics import Diagnostic, SpecError
@@ -57,10 +59,10 @@ def replacing(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Iterato
     place = Path(os.path.realpath(path))
     with explained(path):
         _refuse_place(path, place)
-    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(6)}.tmp")
+        _remove_litter(place)
+        temporary, descriptor = _created(place)
     try:
         with explained(path):
-            temporary.touch(exist_ok=False)
             if place.exists():
                 temporary.chmod(stat.S_IMODE(place.stat().st_mode))
         yield temporary
@@ -70,6 +72,55 @@ def replacing(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Iterato
             _flush(place.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _created(place: Path) -> tuple[Path, int | None]:
+    """A new file beside `place`, and the descriptor that holds the lock on it as long as it is open."""
+    while True:
+        temporary = place.with_name(f"{_stem(place)}{secrets.token_hex(6)}.tmp")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        if sys.platform == "win32":  # which renames no file that is open
+            os.close(descriptor)
+            return temporary, None
+        _lock(descriptor, wait=True)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)  # another process found it before it was locked, and took it for litter
+
+
+def _remove_litter(place: Path) -> None:
+    """Remove the temporary files that processes left that were killed while they wrote to `place`."""
+    litter = re.compile(re.escape(_stem(place)) + r"[0-9a-f]{12}\.tmp")
+    with os.scandir(place.parent) as entries:
+        found = [entry.path for entry in entries if litter.fullmatch(entry.name)]
+    for name in found:
+        with suppress(OSError):  # it is gone, or it is not ours: then it stays
+            descriptor = os.open(name, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            try:
+                if _lock(descriptor, wait=False):
+                    os.unlink(name)
+            finally:
+                os.close(descriptor)
+
+
+def _stem(place: Path) -> str:
+    """What the names of the temporary files for `place` begin with."""
+    return f".{place.name[:100]}."
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool:
+    """Whether this process alone has the file now. False on a system without locks, too: there no litter is removed."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

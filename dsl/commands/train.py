@@ -113,7 +113,7 @@ def train_command(
     dslc train ulmfit.dl Classify --data reviews.npz --weights net.encoder=runs/FineTune/weights.safetensors:lm.encoder
 
     The folder gets weights.safetensors (the best, or the last where nothing is held out), checkpoints, curves.csv and curves.png.
-    Ctrl-C saves and ends with code 130; `--resume` then goes on to the numbers of a training that was never interrupted.
+    Ctrl-C and SIGTERM save and end with code 130; `--resume` then goes on to the numbers of a training that was never interrupted.
     """
     from backends.base import TrainOptions
     from dsl.compiler import compile_training

@@ -68,12 +68,12 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     rows: list[Row] = []
-    with open(path, encoding="utf-8", newline="") as file:
-        for cells in csv.DictReader(file):
-            try:
-                rows.append({name: float(cell) for name, cell in cells.items() if cell})
-            except (TypeError, ValueError):
-                break
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    for cells in csv.DictReader(io.StringIO(whole)):
+        try:
+            rows.append({name: float(cell) for name, cell in cells.items() if cell})
+        except (TypeError, ValueError):
+            break
     return [row for row in rows if "step" in row]
 
 

@@ -250,7 +250,7 @@ def _epochs(per_epoch: int) -> int:
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """A list that Ctrl-C fills: the step that is running is finished and saved. A second Ctrl-C interrupts at once."""
+    """A list that Ctrl-C and SIGTERM fill: the step that is running is finished and saved. A second one interrupts at once."""
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -259,11 +259,12 @@ def _interrupts() -> Iterator[list[int]]:
         asked.append(number)
 
     try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread: Ctrl-C does not come here
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals do not come here
         yield asked
         return
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
