@@ -37,8 +37,11 @@ def signature(indent: int, name: str, given: Sequence[str], result: str) -> list
 
 
 def returned(graph: Graph) -> str:
+    """The annotation of the result, on one line whatever there is."""
     count = len(graph.outputs)
-    return "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
+    if count == 1:
+        return "Tensor"
+    return f"tuple[{', '.join(['Tensor'] * count)}]" if count <= 8 else "tuple[Tensor, ...]"
 
 
 def finish(body: Body) -> None:

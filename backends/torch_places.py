@@ -146,8 +146,8 @@ def _drawn(name: str) -> Emit:
 def _categorical(body: Body, node: Node, xs: Operands) -> Expression:
     """The largest of the logits plus Gumbel noise, which is minus the logarithm of exponential noise."""
     (x,) = tensors(body, node, xs)
-    noise = f"torch.empty_like({x}).exponential_(generator=generator).log()"
-    return method(binary(x, "-", Expression(noise)), "argmax", dim="-1")
+    noise = body.let("exponential", Expression(f"torch.empty_like({x}).exponential_(generator=generator)"))
+    return method(binary(x, "-", method(noise, "log")), "argmax", dim="-1")
 
 
 def _dropout(body: Body, node: Node, xs: Operands) -> Expression:

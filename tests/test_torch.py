@@ -446,6 +446,7 @@ def test_layers_of_two_inputs_or_of_integers_mean_the_same() -> None:
 IMAGE = {1: "float[2, 3, 8]", 2: "float[2, 3, 8, 6]", 3: "float[2, 3, 8, 6, 4]"}
 POOLS = {
     "local_response_norm": ("local_response_norm(x, 3, alpha=0.1)", IMAGE[2]),
+    "unfold": ("unfold(x, [2, 3], stride=2, padding=1)", IMAGE[2]),
     **{f"max_pool{n}d": (f"max_pool{n}d(x, 3, stride=2, padding=1)", IMAGE[n]) for n in (1, 2, 3)},
     **{f"avg_pool{n}d": (f"avg_pool{n}d(x, 2)", IMAGE[n]) for n in (1, 2, 3)},
     **{f"adaptive_avg_pool{n}d": (f"adaptive_avg_pool{n}d(x, 2)", IMAGE[n]) for n in (1, 2, 3)},
