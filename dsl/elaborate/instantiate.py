@@ -163,7 +163,10 @@ class Instantiator:
         functions = {**frame.functions, **instance.functions}
         if not frame.unit.library:
             inputs = next((e.inputs for e in layer.type.definition.entries if e.name == entry), ())
-            named = {**dict(zip([i.name for i in inputs], given, strict=False)), **{g.name: g for g in given if g.name is not None}}
+            named = {
+                **dict(zip([i.name for i in inputs], given, strict=False)),
+                **{g.name: g for g in given if g.name is not None},
+            }
             warn_crossed_arguments(self.context, layer.type.definition.name, named)
         callee = replace(self.callee(frame, layer, entry, given, span), mode=mode, functions=functions)
         graph, dims = self.graph_for(frame, layer.type.unit, callee, span)
@@ -411,7 +414,8 @@ class Instantiator:
         declared = entry.outputs if entry is not None else ()
         if isinstance(definition, syntax.Module) or all(isinstance(v, Tensor) for _, v, _ in frame.returned):
             named_outputs(self.context, frame, declared)
-        self.warn_unused(frame, entry.inputs if entry is not None else (), several=isinstance(definition, syntax.Module) and len(definition.entries) > 1)
+        several = isinstance(definition, syntax.Module) and len(definition.entries) > 1
+        self.warn_unused(frame, entry.inputs if entry is not None else (), several=several)
 
     def warn_unused(self, frame: Frame, inputs: Sequence[syntax.Parameter], *, several: bool = False) -> None:
         """Warn of what nothing uses; a layer of `several` entry points may be for another one."""

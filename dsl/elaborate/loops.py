@@ -237,11 +237,21 @@ class Loops:
             unread = binding.watched and not binding.read and name not in carried and not name.startswith("_")
             if unread and not block.frame.unit.library:
                 self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
+        self._warn_unread(block)
         for name, binding in block.frame.names.items():
             if binding.watched and name not in carried and block.frame.parent is not None:
                 block.frame.parent.inside[name] = binding.span
         if block.frame.returned is not None:
             raise error("DL0512", "`return` stands outside a loop", span, help="carry or emit what is needed after it")
+
+    def _warn_unread(self, block: Block) -> None:
+        """Warn of what a loop is given step by step and does not look at."""
+        for name, value in block.graph.inputs.items():
+            binding = block.frame.names.get(name)
+            if binding is None or binding.read or name.startswith("_") or block.frame.unit.library:
+                continue
+            if isinstance(binding.value, Tensor) and binding.value.value == value:
+                self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
 
     def _carried(self, block: Block, carry: syntax.Carry, old: Tensor) -> Tensor:
         """The value of a carried name at the end of a step, which has the type of its start."""
@@ -260,6 +270,11 @@ class Loops:
                     if found.dtype is type_.dtype else f"`cast` one of them: {type_.dtype} against {found.dtype}",
                 )
             )  # fmt: skip
+        if new.value == old.value and binding.read and not block.frame.unit.library:
+            message = f"the carry `{carry.name}` never changes: each step has the value of the first"
+            self.context.warn(
+                "DL1042", message, carry.span, help=f"bind the new value to `{carry.name}`, or leave it out of `carry`"
+            )
         block.frame.graph.set_name(new.value, carry.name)
         return new
 

@@ -25,9 +25,9 @@ from dsl.elaborate.objectives import Objectives
 from dsl.elaborate.operators import Operators
 from dsl.elaborate.repeats import Repeater
 from dsl.elaborate.roots import Roots
+from dsl.elaborate.suspects import warn_declarations
 from dsl.elaborate.tensors import Tensors
 from dsl.elaborate.updates import Updates
-from dsl.elaborate.suspects import warn_declarations
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
 from dsl.garbage import collector_paused
 from dsl.ir import Graph, Program, Value, count_parameters, count_tensors

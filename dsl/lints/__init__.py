@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Graph, Program
-from dsl.lints import axes, layers, losses
+from dsl.lints import axes, layers, losses, order
 from dsl.lints.place import Lint
 from dsl.lints.walk import Walk
 from dsl.training import Training
@@ -24,7 +24,7 @@ def _registered(*themes: Mapping[str, tuple[Lint, ...]]) -> dict[str, Sequence[L
     return dict(found)
 
 
-LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS)
+LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, order.LINTS)
 """The lints for each operator, by its name: a primitive, or a function or layer of the library."""
 
 

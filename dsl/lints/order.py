@@ -1,5 +1,5 @@
-"""Lints of the order of axes: a reshape where axes should have moved, parts put together in one order and taken apart in another, layers
-that take the batch first, weights that sum to 1 along one axis and are summed along another."""
+"""Lints of the order of axes: parts put together in one order and taken apart in another, layers that take the batch first, weights
+that sum to 1 along one axis and are summed along another."""
 
 from __future__ import annotations
 
@@ -14,19 +14,6 @@ from dsl.lints.facts import LOG_PROBABILITIES, PROBABILITIES, axis_of, of_kind, 
 from dsl.lints.place import Lint, Place, warning
 
 Sizes = tuple[Dim, ...]
-
-
-def moves_numbers(place: Place) -> Iterator[Diagnostic]:
-    """A reshape none of whose axes is a product or a part of those before: it puts the numbers of one axis into another."""
-    old, new = _without_ones(place.shape(0)), _without_ones(place.node.type.shape)
-    if any(size == 0 for size in (*old, *new)):
-        return
-    crossing = next(((a, b) for a in _inner(old) for b in _inner(new) if not _divides(a, b) and not _divides(b, a)), None)
-    if crossing is not None:
-        shown = f"[{_listed(place.shape(0))}] into [{_listed(place.node.type.shape)}]"
-        message = f"this `reshape` of {shown} moves no axis: it cuts rows at other places, and mixes their numbers"
-        help = 'to move axes use `rearrange(x, "b c t -> b t c")` or `transpose`; a `reshape` joins axes that are neighbours, or splits one'
-        yield warning("DL1043", message, place.span, help=help)
 
 
 def taken_apart_in_another_order(place: Place) -> Iterator[Diagnostic]:
@@ -109,22 +96,8 @@ def over_places(place: Place) -> Iterator[Diagnostic]:
 # --- sizes --------------------------------------------------------------------------------------------------------------------------
 
 
-def _without_ones(sizes: Sizes) -> Sizes:
-    return tuple(size for size in sizes if size != 1)
-
-
-def _inner(sizes: Sizes) -> Iterator[Dim]:
-    """How many numbers lie between two steps along each axis but the first: where a row ends."""
-    for i in range(1, len(sizes)):
-        yield _product(sizes[i:])
-
-
 def _product(sizes: Sequence[Dim]) -> Dim:
     return reduce(mul, sizes, 1)
-
-
-def _divides(a: Dim, b: Dim) -> bool:
-    return dims_equal(b % a, 0)
 
 
 def _same(a: Sizes, b: Sizes) -> bool:
@@ -185,7 +158,7 @@ _SEQUENTIAL = (
     "TransformerEncoder", "TransformerEncoderLayer", "TransformerDecoder", "TransformerDecoderLayer",
 )  # fmt: skip
 LINTS: Mapping[str, tuple[Lint, ...]] = {
-    "reshape": (moves_numbers, taken_apart_in_another_order),
+    "reshape": (taken_apart_in_another_order,),
     **dict.fromkeys(_SEQUENTIAL, (batch_not_first,)),
     **dict.fromkeys(("roll", "cumsum"), (rolls_examples,)),
     "matmul": (weighs_along_another_axis,),
