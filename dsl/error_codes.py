@@ -939,6 +939,17 @@ CODES: dict[str, Code] = {
         "loss stays far from 0. Put the norm before the last layer. A cosine classifier scales them again, `10.0 * "
         "normalize(z)`, and is not reported.",
     ),
+    "DL1018": Code(
+        "a logarithm of what has been rounded to 0",
+        "`log(softmax(x))` and `log(sigmoid(x))` are infinite where the probability is too small for a float, and so are the "
+        "gradients; `log(sum(exp(x)))` overflows from x = 89 on. `log_softmax`, `log_sigmoid` and `logsumexp` compute the same "
+        "without. With a small number inside, `log(p + 1e-6)` or `log(maximum(p, 1e-6))`, nothing is reported.",
+    ),
+    "DL1019": Code(
+        "a positive number is needed, and this may be negative",
+        "A linear map gives any number, so `sqrt(x -> Linear(2))`, its logarithm, or a normal distribution with it as the "
+        "standard deviation is NaN sooner or later. Predict the logarithm, `std = exp(0.5 * log_var)`, or use `softplus`.",
+    ),
     "DL1020": Code(
         "two linear maps in a row",
         "`x -> Linear(64) -> Linear(10)` computes what one `Linear(10)` can: an activation is missing. Dropout, a batch norm and "
@@ -950,6 +961,12 @@ CODES: dict[str, Code] = {
         "a relu of a relu",
         "The second one changes nothing: `Linear(8) -> relu -> relu`. One of them is left from a layer that went, or a layer is "
         "missing.",
+    ),
+    "DL1022": Code(
+        "an operation that is NaN at zero",
+        "`x / norm(x)` is 0 / 0 for a vector of zeros, `sum(x) / sum(cast(mask, float))` where the mask is empty, and the "
+        "gradient of `sqrt(a ** 2 + b ** 2)` is infinite at 0. Divide by `maximum(norm(x, over=-1, keepdims=true), 1e-12)`, by "
+        "`maximum(sum(mask), 1.0)`, and add a small number inside the root.",
     ),
     "DL1023": Code(
         "a layer applied to its own result",
@@ -972,6 +989,17 @@ CODES: dict[str, Code] = {
         "a value with itself",
         "`x - x` is 0, `maximum(x, x)` is x, and a residual `x + x` is twice the value: one of the two was to be what a layer "
         "made of it. For twice the value write `2 * x`.",
+    ),
+    "DL1027": Code(
+        "weights that begin very large",
+        "The results of a layer of n inputs have about sqrt(n) times the deviation of its weights. Where that is over 20, as of "
+        "`init=normal(std=1)` for 9216 inputs, units saturate and gradients explode. `kaiming_normal`, `xavier_uniform` and "
+        "their like look at n.",
+    ),
+    "DL1028": Code(
+        "dropout by hand",
+        "`h * cast(rand(B, D) >= 0.5, float)` draws in inference as well, so a model never says the same twice. `dropout(h, "
+        "0.5)` is off there; if it is meant to be on, `dropout(h, 0.5, training=true)`, or `# dslc: allow DL1028`.",
     ),
     "DL1030": Code(
         "a reshape that mixes axes",
@@ -1007,6 +1035,18 @@ CODES: dict[str, Code] = {
         "In `softmax(scores * cast(mask, float))` a score of 0 is like any other: what was to be hidden is weighed by exp(0) = "
         "1. `softmax(where(mask, scores, -1e30))` gives it no weight.",
     ),
+    "DL1036": Code(
+        "logits against one half",
+        "What a linear layer gives is a logit: the probability is one half where it is 0. `score > 0.5` asks for a probability "
+        "of 0.62. Write `score > 0`, or `sigmoid(score) > 0.5`. For a regression on 0 and 1, `# dslc: allow DL1036`.",
+    ),
+    "DL1037": Code(
+        "an objective of the wrong sign",
+        "A `minimize` makes its number small. A log-likelihood, the expectation of `score_function` and `elbo` are to be large: "
+        "minimise the negative, `minimize -mean(log_prob)`. The negative of a loss falls without bound. Objectives that play "
+        "against each other, as in a GAN, are several, and the negative of a loss is not reported there. To learn how to be "
+        "wrong, `# dslc: allow DL1037`.",
+    ),
     "DL1040": Code(
         "names that have changed places",
         "An argument has the name of another parameter, `cell(c, h)` for `cell(h, c)`, or two results are bound to each other's "
@@ -1036,5 +1076,20 @@ CODES: dict[str, Code] = {
         "a distribution along one axis, summed along another",
         "A softmax makes numbers that sum to 1 along its axis. Weights of attention are summed over the keys, so they are "
         "normalised over the keys; two distributions that are compared are along one axis.",
+    ),
+    "DL1047": Code(
+        "a length that counts one too many",
+        "Places begin at 0, so the places of a row of `length` tokens are those with `arange(T) < length`, and the last one is `length - 1`. "
+        "`<=` lets a place of padding in.",
+    ),
+    "DL1048": Code(
+        "an inverted mask",
+        "Masks are true where something may be seen. `tokens == 0` shows only the padding, `where(seen, 0.0, x)` keeps what is not seen, and "
+        "`done * value` counts what follows only where nothing does.",
+    ),
+    "DL1049": Code(
+        "a number of an optimiser that is out of range",
+        "The rate, momentum, betas or decay of an optimiser are far from what anything learns with, or its schedule ends when the training "
+        "has hardly begun. A rule like adam moves each weight by about the learning rate in every step.",
     ),
 }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Graph, Program
-from dsl.lints import axes, layers, losses, order
+from dsl.lints import axes, layers, losses, masks, numerics, objectives, order, rates
 from dsl.lints.place import Lint
 from dsl.lints.walk import Walk
 from dsl.training import Training
@@ -24,7 +24,7 @@ def _registered(*themes: Mapping[str, tuple[Lint, ...]]) -> dict[str, Sequence[L
     return dict(found)
 
 
-LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, order.LINTS)
+LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, numerics.LINTS, masks.LINTS, order.LINTS)
 """The lints for each operator, by its name: a primitive, or a function or layer of the library."""
 
 
@@ -38,7 +38,14 @@ def lint(program: Program) -> tuple[Diagnostic, ...]:
 
 def lint_training(training: Training) -> tuple[Diagnostic, ...]:
     """What the lints find in a `train` block and the layers that it trains."""
-    return lint(training.program)
+    walk = Walk(LINTS, layers.ALWAYS)
+    found: list[Diagnostic] = []
+    known = {name: walk.root(graph, examples(graph)) for name, graph in training.program.entries.items()}
+    for objective in training.objectives:
+        found.extend(
+            objectives.wrong_sign(training, objective, training.program.entries[objective.entry], known[objective.entry])
+        )
+    return (*walk.found, *found, *rates.out_of_range(training))
 
 
 def examples(graph: Graph) -> frozenset[str]:

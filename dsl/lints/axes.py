@@ -8,7 +8,7 @@ from math import prod
 from dsl.diagnostics import Diagnostic, Label
 from dsl.dims import Dim, evaluate, format_dim, symbols_of
 from dsl.ir import Value
-from dsl.lints.facts import BATCH_STATISTIC, DRAWN, MASKED, of_kind
+from dsl.lints.facts import BATCH_STATISTIC, DRAWN, HIDDEN, MASKED, NAMED_AXIS, PROBABILITIES, number, of_kind
 from dsl.lints.place import Lint, Place, warning
 
 _PRIMES = (10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079, 10091, 10093)
@@ -165,6 +165,29 @@ def masked_by_zero(place: Place) -> Iterator[Diagnostic]:
         yield warning("DL1035", message, place.span, labels=labels, help=help)
 
 
+def weights_cut(place: Place) -> Iterator[Diagnostic]:
+    """Weights of a softmax of which some are set to 0 afterwards."""
+    if len(place.node.inputs) != 3 or number(place.graph, place.node.inputs[2]) != 0:
+        return
+    fact = of_kind(place.operands[1], PROBABILITIES)
+    if fact is not None and of_kind(place.operands[1], HIDDEN) is None:
+        labels = (Label(fact.span, "over all of them"),) if fact.span != place.span else ()
+        message = "a mask after the softmax: what is left does not sum to 1"
+        help = "hide the scores before it: `masked_softmax(scores, mask)`"
+        yield warning("DL1035", message, place.span, labels=labels, help=help)
+
+
+def goes_over_examples(place: Place) -> Iterator[Diagnostic]:
+    """A function of the library that goes from example to example, by the number of the axis."""
+    axis = place.node.target.graph.hyper.get("over") if place.node.target is not None else None
+    shape = place.shape(0)
+    if not isinstance(axis, int) or len(shape) < 2 or NAMED_AXIS.search(place.span.text):
+        return
+    if place.is_batch(shape[axis % len(shape)]) and sum(place.is_batch(s) for s in shape) == 1:
+        help = "each example is for itself: give the axis of its numbers with `over`, such as -1"
+        yield warning("DL1031", f"`{place.name}` goes over the examples of the batch", place.span, help=help)
+
+
 _PAIRS = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge")
 LINTS: Mapping[str, tuple[Lint, ...]] = {
     "reshape": (reordered,),
@@ -172,4 +195,6 @@ LINTS: Mapping[str, tuple[Lint, ...]] = {
     **dict.fromkeys(("logical_and", "logical_or"), (one_draw_for_all,)),
     **dict.fromkeys(("conv", "max_pool", "avg_pool"), (loses_the_last,)),
     **dict.fromkeys(("softmax", "log_softmax"), (masked_by_zero,)),
+    **dict.fromkeys(("normalize", "masked_softmax", "glu", "cosine_similarity"), (goes_over_examples,)),
+    "where": (weights_cut,),
 }

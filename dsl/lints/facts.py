@@ -27,6 +27,14 @@ LABELS = "labels"
 CAST_LABELS = "cast labels"
 LOSS = "loss"
 GAIN = "gain"
+LIKELY = "likely"
+"""A sum with a term that is to be large."""
+UNLIKELY = "unlikely"
+"""A sum with the negative of such a term."""
+HIDDEN = "hidden"
+"""Scores, or weights made of them, that are next to nothing where a mask hides them."""
+RANDOM_MASK = "random mask"
+"""True where a draw says so."""
 DROPPED = "dropped"
 BOUNDED = "bounded"
 NORMED = "normed"
@@ -85,12 +93,13 @@ LOSSES = frozenset(
 )  # fmt: skip
 """Functions of the library whose result is to be small."""
 
-GAINS = frozenset({"elbo"})
+GAINS = frozenset({"elbo", "score_function"})
 """Functions of the library whose result is to be large, beside those called `..._log_prob`."""
 
 _KEEP = frozenset({"stop_gradient", "slice", "flip", "roll", "tile", "expand", "split", "reshape", "permute", "gather", "take"})
 """Primitives that put the values of their first operand elsewhere, and change none."""
 
+_SIGNS = {LOSS: GAIN, GAIN: LOSS, LIKELY: UNLIKELY, UNLIKELY: LIKELY}
 _SAME_SIGN = frozenset({"mean", "sum", "reduced", "sqrt"})
 _POINTWISE = {"sigmoid": SIGMOID, "relu": RECTIFIED, "relu6": RECTIFIED, "tanh": BOUNDED}
 BATCH_NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"})
@@ -122,7 +131,7 @@ _HAS_LEARNED: Facts = frozenset({Fact(LEARNED, NOWHERE)})
 
 
 REDUCTIONS = frozenset({"mean", "sum", "norm", "var", "max", "min", "logsumexp", "prod", "argmax", "argmin"})
-_BY_NAME = re.compile(r"over=\[?[A-Z]")
+NAMED_AXIS = re.compile(r"over=\[?[A-Z]")
 """A reduction over an axis that is named is meant as it is written."""
 _DRAWS = frozenset({"randn", "rand", "bernoulli"})
 
@@ -136,7 +145,7 @@ def of_examples(graph: Graph, node: Node, given: tuple[Facts, ...], batch: froze
         axes = over if isinstance(over, tuple) else (over,)
         shape = graph.type(node.inputs[0]).shape
         gone = any(isinstance(a, int) and str(shape[a]) in batch for a in axes)
-        if gone and len(axes) < len(shape) and not _BY_NAME.search(written(node).text):
+        if gone and len(axes) < len(shape) and not NAMED_AXIS.search(written(node).text):
             return frozenset({Fact(BATCH_STATISTIC, written(node))})
     if node.op in _DRAWS:
         return frozenset({Fact(DRAWN, written(node))}) if node.type.rank else NONE
@@ -162,18 +171,20 @@ def _passed_on(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) ->
         case "log":
             return _renamed(given[0], {PROBABILITIES: LOG_PROBABILITIES, SIGMOID: LOG_PROBABILITIES})
         case "exp":
-            return _renamed(given[0], {LOG_PROBABILITIES: PROBABILITIES, LOSS: LOSS})
+            return _renamed(given[0], {LOG_PROBABILITIES: PROBABILITIES, LOSS: LOSS, HIDDEN: HIDDEN})
         case "clip" | "maximum" | "minimum":
             return frozenset(f for g in given for f in _only(g, PROBABILITIES, SIGMOID))
         case "neg":
-            return _renamed(given[0], {LOSS: GAIN, GAIN: LOSS})
+            return _renamed(given[0], _SIGNS) | _only(given[0], SIGMOID)
         case "add" | "sub" | "mul" | "div":
             return _arithmetic(name, graph, node, given)
         case "dropout":
             return _only(given[0], AFFINE, SOLE, SYMMETRIC)
     if name in BATCH_NORMS:
         return _only(given[0], AFFINE, SOLE)
-    return _only(given[0], LOSS, GAIN) if name in _SAME_SIGN and given else NONE
+    if name in ("softmax", "exp", "logical_and"):
+        return frozenset(f for g in given for f in _only(g, HIDDEN, RANDOM_MASK))
+    return _only(given[0], *_SIGNS) if name in _SAME_SIGN and given else NONE
 
 
 def _common(given: tuple[Facts, ...]) -> Facts:
@@ -182,9 +193,11 @@ def _common(given: tuple[Facts, ...]) -> Facts:
 
 
 def _masked(graph: Graph, node: Node) -> Facts:
-    """`where(mask, scores, 0)`."""
-    zero = len(node.inputs) == 3 and _number(graph, node.inputs[2]) == 0
-    return frozenset({Fact(MASKED, written(node))}) if zero else NONE
+    """`where(mask, scores, 0)`, and `where(mask, scores, -1e30)`."""
+    other = number(graph, node.inputs[2]) if len(node.inputs) == 3 else None
+    if other is None or (other and other > -1000):
+        return NONE
+    return frozenset({Fact(HIDDEN if other else MASKED, written(node))})
 
 
 def _made(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Facts:
@@ -194,24 +207,36 @@ def _made(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Fact
     kind: str | None = None
     if name in _POINTWISE:
         kind = _POINTWISE[name]
-    elif name in ("softmax", "log_softmax"):
-        return frozenset({Fact(PROBABILITIES if name == "softmax" else LOG_PROBABILITIES, written(node), axis_of(node))})
-    elif name in LOSSES:
+    elif name in ("softmax", "masked_softmax", "log_softmax"):
+        made = Fact(LOG_PROBABILITIES if name == "log_softmax" else PROBABILITIES, written(node), axis_of(node))
+        return frozenset({made, Fact(HIDDEN, written(node))} if name == "masked_softmax" else {made})
+    elif name in LOSSES or (name.endswith("_kl") and node.op == "call"):
         kind = LOSS
     elif name in GAINS or (name.endswith("_log_prob") and node.op == "call"):
-        kind = GAIN
+        return likelihood(node) if not of_kind(given[-1], LOSS) else NONE
     elif name in NORMS:
         kind = NORMED
     elif name == "dropout":
         kind = DROPPED
     elif name == "div":
-        made = _hand_written_softmax(graph, node)
-        return frozenset({made}) if made is not None else NONE
+        divided = _hand_written_softmax(graph, node)
+        return frozenset({divided}) if divided is not None else NONE
+    elif name in _COMPARISONS:
+        drawn = any(graph.node(v).op == "rand" for v in node.inputs)
+        kind = RANDOM_MASK if drawn else None
     elif name == "cast" and graph.type(node.inputs[0]).dtype is DType.BOOL:
         kind = MASK
     elif name == "mul" and any(of_kind(g, MASK) for g in given):
         kind = MASKED
     return frozenset({Fact(kind, written(node))}) if kind is not None else NONE
+
+
+_COMPARISONS = frozenset({"lt", "le", "gt", "ge"})
+
+
+def likelihood(node: Node) -> Facts:
+    """The facts of what is to be large, such as the logarithm of a probability of the data."""
+    return frozenset(Fact(kind, written(node)) for kind in (GAIN, LIKELY))
 
 
 def _of_map(name: str, graph: Graph, node: Node) -> Iterator[Fact]:
@@ -264,30 +289,33 @@ def _cast(node: Node, given: Facts) -> Facts:
 def _arithmetic(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Facts:
     """Sums and multiples of losses are losses; a linear map with a parameter added is one."""
     a, b = given
-    if name in ("mul", "div"):
-        value, facts = next(
-            ((v, f) for v, f in zip(node.inputs, reversed(given), strict=True) if _number(graph, v)), (None, NONE)
-        )
-        if value is None or (name == "div" and value != node.inputs[1]):
-            return NONE
-        return _signed(facts, positive=(_number(graph, value) or 0) > 0)
+    if name == "div":
+        divisor = number(graph, node.inputs[1])
+        return _signed(a, positive=divisor is None or divisor > 0)
+    if name == "mul":
+        for facts, other, value in ((a, b, node.inputs[1]), (b, a, node.inputs[0])):
+            factor = number(graph, value)
+            if factor is not None or of_kind(other, MASK):
+                return _signed(facts, positive=factor is None or factor > 0)
+        return NONE
     if name == "add":
-        for facts, other in ((a, node.inputs[1]), (b, node.inputs[0])):
-            if _is_parameter(graph, other) and of_kind(facts, AFFINE):
+        for facts, added in ((a, node.inputs[1]), (b, node.inputs[0])):
+            if _is_parameter(graph, added) and of_kind(facts, AFFINE):
                 return _only(facts, AFFINE, SOLE)
     second = _signed(b, positive=name == "add")
-    if _number(graph, node.inputs[1]) is not None:
-        return _signed(a, positive=True)
-    if _number(graph, node.inputs[0]) is not None:
-        return second
-    return frozenset(f for f in _only(a, LOSS, GAIN) if of_kind(second, f.kind))
+    if number(graph, node.inputs[1]) is not None:
+        return _signed(a, positive=True) | _only(a, SIGMOID)
+    if number(graph, node.inputs[0]) is not None:
+        return second | (_only(b, SIGMOID) if name == "sub" else NONE)
+    both = frozenset(f for f in _only(a, LOSS, GAIN) if of_kind(second, f.kind))
+    return both | _only(a, LIKELY, UNLIKELY) | _only(second, LIKELY, UNLIKELY)
 
 
 def _signed(facts: Facts, *, positive: bool) -> Facts:
-    return _only(facts, LOSS, GAIN) if positive else _renamed(facts, {LOSS: GAIN, GAIN: LOSS})
+    return _only(facts, *_SIGNS) if positive else _renamed(facts, _SIGNS)
 
 
-def _number(graph: Graph, value: Value) -> float | None:
+def number(graph: Graph, value: Value) -> float | None:
     """The number that a value is, where it is a constant of no axes."""
     node = graph.node(value)
     constant = node.attributes.get("value")

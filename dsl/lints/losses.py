@@ -32,10 +32,14 @@ _SHOWN = {
 
 def given_probabilities(place: Place) -> Iterator[Diagnostic]:
     """A loss that turns logits into probabilities by itself, and is given probabilities."""
-    fact = of_kind(place.operands[0], PROBABILITIES, LOG_PROBABILITIES, SIGMOID)
+    fact = of_kind(place.operands[_LOGITS.get(place.name, 0)], PROBABILITIES, LOG_PROBABILITIES, SIGMOID)
     if fact is None:
         return
-    inside = "sigmoid" if place.name in ("bce_with_logits", "focal_loss") else "softmax"
+    inside = "sigmoid" if place.name in ("bce_with_logits", "focal_loss", "softplus") or "bernoulli" in place.name else "softmax"
+    if place.name == "softplus":
+        help = "`softplus(-z)` is -log(sigmoid(z)): leave the sigmoid out"
+        yield _given("DL1010", f"`softplus` takes logits, and is given {_SHOWN[fact.kind]}", place, fact, help)
+        return
     other = "`bce`" if inside == "sigmoid" else "`nll` of log-probabilities"
     yield _given(
         "DL1010",
@@ -44,6 +48,10 @@ def given_probabilities(place: Place) -> Iterator[Diagnostic]:
         fact,
         f"it has a {inside} of its own: give it what came before, or use {other}",
     )
+
+
+_LOGITS = {"categorical_log_prob": 1, "bernoulli_log_prob": 1}
+"""Which argument the logits are, where they are not the first."""
 
 
 def given_logits(place: Place) -> Iterator[Diagnostic]:
@@ -148,6 +156,9 @@ LINTS: Mapping[str, tuple[Lint, ...]] = {
     **dict.fromkeys(LOGIT_LOSSES, (given_probabilities, squashed_scores, over_one_class)),
     **dict.fromkeys(("nll", "kl_div", "bce"), (given_logits,)),
     **dict.fromkeys(("softmax", "log_softmax"), (normalised_twice, squashed_scores, over_one_class)),
+    **dict.fromkeys(
+        (*_LOGITS, "categorical_entropy", "bernoulli_entropy", "categorical_sample", "softplus"), (given_probabilities,)
+    ),
     "sigmoid": (normalised_twice, squashed_scores),
     **dict.fromkeys(("mse", "mae", "huber", "smooth_l1"), (regression_on_labels, rectified_prediction)),
 }

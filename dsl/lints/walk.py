@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Call, Graph, Node, Value
-from dsl.lints.facts import LABELS, NONE, SOLE, Fact, Facts, of_examples, operator, results
+from dsl.lints.facts import LABELS, NONE, SOLE, Fact, Facts, likelihood, of_examples, operator, results
 from dsl.lints.place import Lint, Place
 from dsl.source import Span
 
@@ -89,6 +89,8 @@ class Walk:
         if node.op == "repeat" and (call.count or 0) > 1:
             known = self._walk(graph, (known[next(iter(graph.outputs.values()))], *operands[1:]), batch, caller)
         outputs = [known[value] for value in graph.outputs.values()]
+        if graph.definition.endswith("_log_prob"):
+            outputs = [facts | likelihood(node) for facts in outputs]
         return outputs + [NONE] * (len(node.types) - len(outputs))
 
 
