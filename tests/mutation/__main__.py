@@ -1,0 +1,91 @@
+"""`python -m tests.mutation`: mutate, run, and write docs/mutants.md."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+from tests.mutation.mutators import Mutant
+from tests.mutation.page import written_page
+from tests.mutation.reach import Reach, read_reach, record
+from tests.mutation.subjects import PATHS, ROOT, TESTS, rules, same_program, sample
+from tests.mutation.trial import Verdict, in_child, tried, warm_up
+
+FOLDER = ROOT / "build" / "mutants"
+BUDGET = 10.0
+"""Seconds of tests for one mutant."""
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every mutant, in place of a sample")
+    parser.add_argument("--share", type=float, default=0.08, help="the part of each file's mutants that is drawn")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--file", action="append", help="only this file; repeatable")
+    parser.add_argument("--again", action="store_true", help="keep the verdicts of earlier runs, and try again who survived")
+    parser.add_argument("--keep", action="store_true", help="keep the verdicts of earlier runs, and try only new ones")
+    parser.add_argument("--list", action="store_true", help="only say how many mutants there are")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "mutants.md")
+    return parser.parse_args()
+
+
+def drawn(chosen: argparse.Namespace) -> list[Mutant]:
+    found: list[Mutant] = []
+    for path in PATHS:
+        if not chosen.file or path in chosen.file:
+            there = rules(path)
+            found += there if chosen.all else sample(there, max(6, round(len(there) * chosen.share)), chosen.seed)
+    return found
+
+
+def reached(fresh: bool) -> Reach:
+    """Which test reaches what, measured anew where a file has changed."""
+    state = hashlib.sha1(b"".join((ROOT / path).read_bytes() for path in (*PATHS, *TESTS))).hexdigest()[:12]
+    out = FOLDER / f"reach-{state}.json"
+    if fresh or not out.exists():
+        print(f"measuring what {len(TESTS)} files of tests reach ...", flush=True)
+        in_child(lambda: record(ROOT, PATHS, TESTS, out), FOLDER / "reach.log", 1800)
+    return read_reach(out)
+
+
+def main() -> None:
+    chosen = options()
+    if chosen.list:
+        for path in PATHS:
+            print(f"{len(rules(path)):6} {path}")
+        return
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    results = FOLDER / "verdicts.json"
+    verdicts = {k: Verdict(**v) for k, v in json.loads(results.read_text()).items()} if results.exists() else {}
+    warm_up()
+    reach = reached(fresh=False)
+    found = drawn(chosen)
+    began = time.monotonic()
+    for i, mutant in enumerate(found):
+        known = verdicts.get(mutant.key)
+        if known is not None and ((chosen.keep or chosen.again) and (known.killed or chosen.keep)):
+            continue
+        if same_program(mutant):
+            continue
+        verdict = tried(ROOT, mutant, reach.of(mutant, BUDGET), FOLDER)
+        verdicts[mutant.key] = verdict
+        results.write_text(json.dumps({k: asdict(v) for k, v in verdicts.items()}, indent=0))
+        said = f"killed by {verdict.by}" if verdict.killed else f"SURVIVED {verdict.tests} tests"
+        print(
+            f"{i + 1}/{len(found)} {time.monotonic() - began:.0f} s {mutant.path}:{mutant.line} {mutant.change}: {said}",
+            flush=True,
+        )
+    chosen.page.write_text(written_page([(m, verdicts[m.key]) for m in found if m.key in verdicts], found, chosen.seed))
+    survived = sum(not verdicts[m.key].killed for m in found if m.key in verdicts)
+    print(f"{survived} of {len(found)} survived; {chosen.page}")
+
+
+main()

@@ -1,0 +1,46 @@
+"""The page docs/mutants.md: how many mutants of each file the tests kill, and who survives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.mutation.mutators import Mutant
+from tests.mutation.subjects import GROUPS, same_program
+from tests.mutation.trial import Verdict
+
+HEAD = """# Mutants
+
+Written by `make mutants` (`python -m tests.mutation`, seed {seed}). Each mutant is one of the files below with one small change in
+a function: a comparison off by one or turned round, a constant one more or one less, `and` for `or`, a guard that never holds,
+`min` for `max`, arguments swapped, another result, another choice of a string. A mutant is killed where a test that reaches the
+changed statement fails or does not end. Texts of errors, annotations and assertions are not mutated. In `dsl/ops` these are the
+shape rules: `infer`, `normalize` and what they call, without the references in NumPy.
+"""
+
+
+def written_page(tried: Sequence[tuple[Mutant, Verdict]], drawn: Sequence[Mutant], seed: int) -> str:
+    """The whole page. Mutants that equivalent.toml explains are listed and not counted."""
+    lines = [HEAD.format(seed=seed), "| file | mutants | killed | % |", "| --- | --: | --: | --: |"]
+    for group, paths in GROUPS.items():
+        there = [(m, v) for m, v in tried if m.path in paths]
+        for path in paths:
+            own = [(m, v) for m, v in there if m.path == path]
+            if own:
+                lines.append(_row(f"`{path}`", own))
+        if there:
+            lines.append(_row(f"**{group}**", there))
+    lines += [_row("**all**", tried), "", "## Who survived", ""]
+    lines += [_told(m, "no test reaches it" if not v.tests else "") for m, v in tried if not v.killed]
+    lines += ["", "## Who means the same", "", "Left out of the table: no test can tell these from the source.", ""]
+    lines += [_told(m, why) for m in drawn if (why := same_program(m))]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, own: Sequence[tuple[Mutant, Verdict]]) -> str:
+    killed = sum(v.killed for _, v in own)
+    return f"| {name} | {len(own)} | {killed} | {100 * killed / max(len(own), 1):.0f} |"
+
+
+def _told(mutant: Mutant, why: str) -> str:
+    note = f" {why}" if why else ""
+    return f"- `{mutant.path}:{mutant.line}` in `{mutant.function}`: `{mutant.change}` in `{mutant.code}` ({mutant.key}){note}"

@@ -1,0 +1,117 @@
+"""Which tests reach which statements, and how long each test takes: measured once, with a note at every statement of the files."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.hook import install
+from tests.mutation.mutators import Mutant, Place
+
+NOTE = "__reached__"
+
+
+@dataclass(slots=True)
+class Reach:
+    """Tests by the statements that they reach, as `path:line:column`; `seconds` has every test that passed."""
+
+    tests: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def of(self, mutant: Mutant, budget: float) -> list[str]:
+        """The tests for a mutant, the shortest first, as many as end within a budget of seconds (three at least)."""
+        for place in mutant.around:
+            found = sorted(self.tests.get(_name(mutant.path, place), []), key=lambda t: (self.seconds[t], t))
+            if found:
+                total = 0.0
+                kept: list[str] = []
+                for test in found:
+                    total += self.seconds[test]
+                    if total > budget and len(kept) >= 3:
+                        break
+                    kept.append(test)
+                return kept
+        return []
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps({"tests": self.tests, "seconds": self.seconds}))
+
+
+def read_reach(path: Path) -> Reach:
+    saved = json.loads(path.read_text())
+    return Reach(saved["tests"], saved["seconds"])
+
+
+def _name(path: str, place: Place) -> str:
+    return f"{path}:{place[0]}:{place[1]}"
+
+
+class Recorder:
+    """The plugin that runs while the tests run unchanged."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.reach, self.failed = out, Reach(), set[str]()
+        self.now: set[str] = set()
+
+    def note(self, place: str) -> None:
+        self.now.add(place)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self.now = set()
+        yield
+        for place in self.now:
+            self.reach.tests.setdefault(place, []).append(item.nodeid)
+        self.now = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reach.seconds[report.nodeid] = self.reach.seconds.get(report.nodeid, 0.0) + report.duration
+        if not report.passed:
+            self.failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        sound = {t: s for t, s in self.reach.seconds.items() if t not in self.failed}
+        tests = {place: [t for t in found if t in sound] for place, found in self.reach.tests.items()}
+        Reach(tests, sound).save(self.out)
+
+
+def record(root: Path, paths: Sequence[str], tests: Sequence[str], out: Path) -> int:
+    """Run the tests with notes in these files, in this process, and save what they reach. Tests that fail unchanged are no witnesses."""
+    recorder = Recorder(out)
+    setattr(builtins, NOTE, recorder.note)
+    install(root, {path: partial(noted, path) for path in paths})
+    return int(pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[recorder]))
+
+
+def noted(path: str, text: str) -> ast.Module:
+    """The module with a note before every statement of a function, and in every lambda."""
+    tree = ast.parse(text)
+    for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
+        for node in ast.walk(function):
+            for name in ("body", "orelse", "finalbody"):
+                block = getattr(node, name, None)
+                if isinstance(block, list) and not isinstance(node, ast.ClassDef) and not _is_noted(block):
+                    block[:] = [new for s in block for new in (_note(path, s), s)]
+    for node in [n for n in ast.walk(tree) if isinstance(n, ast.Lambda)]:
+        call = _call(path, node)
+        node.body = ast.Subscript(ast.Tuple([call, node.body], ast.Load()), ast.Constant(1), ast.Load())
+    return ast.fix_missing_locations(tree)
+
+
+def _is_noted(block: list[ast.stmt]) -> bool:
+    return not block or (isinstance(block[0], ast.Expr) and NOTE in ast.unparse(block[0]))
+
+
+def _call(path: str, node: ast.stmt | ast.Lambda) -> ast.Call:
+    return ast.Call(ast.Name(NOTE, ast.Load()), [ast.Constant(_name(path, (node.lineno, node.col_offset)))], [])
+
+
+def _note(path: str, statement: ast.stmt) -> ast.stmt:
+    return ast.copy_location(ast.Expr(_call(path, statement)), statement)
