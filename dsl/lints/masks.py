@@ -13,6 +13,7 @@ import numpy as np
 from dsl.diagnostics import Diagnostic, Label
 from dsl.ir import Graph, Node, Value
 from dsl.lints.place import Lint, Place, warning
+from dsl.types import DType
 
 _COUNTS = re.compile(r"(^|_)(len|length|lengths|count|counts|sizes?)(_|$)")
 _SHOWS = re.compile(r"(^|_)(mask|seen|valid|inside|keep|kept|allowed|visible|present|real)(_|$)")
@@ -30,7 +31,10 @@ def counts_one_too_many(place: Place) -> Iterator[Diagnostic]:
     if start != lets_in:
         return
     if place.name == "eq":
-        message, help = f"no place is `{count}`: the places of a row end at `{count} - 1`", f"the last one is `arange(T) == {count} - 1`"
+        message, help = (
+            f"no place is `{count}`: the places of a row end at `{count} - 1`",
+            f"the last one is `arange(T) == {count} - 1`",
+        )
     elif start == 1:
         message, help = f"the last place before `{count}` is left out: places begin at 0", f"`arange(T) < {count}`"
     else:
@@ -45,7 +49,7 @@ def hides_what_it_should_show(place: Place) -> Iterator[Diagnostic]:
         node = place.graph.node(value)
         while node.op in _MOVED:
             node = place.graph.node(node.inputs[0])
-        if not _SHOWS.search(name) or not place.graph.type(value).dtype.is_bool:
+        if not _SHOWS.search(name) or place.graph.type(value).dtype is not DType.BOOL:
             continue
         if node.op == "eq" and any(_is_number(place.graph, v) for v in node.inputs):
             message = f"`{name}` is true where something may be seen, and this is true only where it equals one number"

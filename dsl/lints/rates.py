@@ -22,7 +22,7 @@ SHARE = 0.1
 
 def out_of_range(training: Training) -> Iterator[Diagnostic]:
     """What is wrong with the numbers of the rules of a block."""
-    for rule in dict.fromkeys(rule for objective in training.objectives for rule in objective.rules):
+    for rule in [rule for objective in training.objectives for rule in objective.rules]:
         if rule.library:
             yield from _rate(rule, training)
             yield from _settings(rule)
@@ -40,7 +40,9 @@ def _rate(rule: Rule, training: Training) -> Iterator[Diagnostic]:
         length = hyper.get("steps")
         if isinstance(steps, int) and isinstance(length, int) and node.target is not None and length < SHARE * steps:
             message = f"`{node.target.graph.definition}` ends after {length} steps, and the training has {steps}"
-            yield warning("DL1049", message, rule.span, help="give it `steps=steps`: after its end the learning rate no longer changes")
+            yield warning(
+                "DL1049", message, rule.span, help="give it `steps=steps`: after its end the learning rate no longer changes"
+            )
 
 
 def _settings(rule: Rule) -> Iterator[Diagnostic]:
