@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test learn systems gallery check format docs bench clean
+.PHONY: help demo test learn systems gallery fuzz check format docs bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ learn: $(READY)
 SYSTEMS = $(if $(FAMILY)$(ID),$(addprefix --family=,$(FAMILY)) $(addprefix --id=,$(ID)),--systems-page=docs/systems.md)
 systems: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow" $(SYSTEMS)
+
+## make fuzz    N=1000 random specs against every oracle of docs/fuzzing.md; a folder for each finding in build/fuzz
+N ?= 1000
+SEED ?= 0
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
 
 ## make check   format, lint, types, tests
 check: $(READY)

@@ -1,0 +1,60 @@
+"""A number of examples from one seed, until the first finding, which is shrunk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.fuzz.examples import Example, examples, judge
+from tests.fuzz.oracles import Finding, Tally
+from tests.fuzz.scope import CheckerFailed
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a batch: how many examples ran, what they reached, and the finding with its example, shrunk."""
+
+    ran: int = 0
+    reached: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    finding: Finding | None = None
+    example: Example | None = None
+    specs: list[str] = field(default_factory=list)
+
+
+def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Callable[[], None] = lambda: None) -> Outcome:
+    """Run examples. `trail` holds the example under way, should the process die of it; `after` is called after each."""
+    outcome = Outcome()
+    tally = Tally(outcome.counts)
+
+    @seed(seed_)
+    @settings(
+        max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink], print_blob=False, report_multiple_bugs=False,
+    )  # fmt: skip
+    @given(examples())
+    def run(example: Example) -> None:
+        if outcome.finding is None:
+            outcome.ran += 1
+            after()
+        if trail is not None:
+            trail.write_text(f"# {example.oracles}\n{example.spec}")
+        try:
+            judge(example, tally, outcome.reached)
+        except Finding as found:
+            outcome.finding, outcome.example = found, example
+            raise
+        outcome.specs.append(example.spec)
+
+    try:
+        run()
+    except Finding as found:
+        outcome.finding = found
+    except CheckerFailed as failed:
+        outcome.finding = Finding("check", f"{type(failed.__cause__).__name__}: {failed.__cause__}", str(failed.args[0]))
+        outcome.example = Example(outcome.finding.spec, (), 1)
+    return outcome

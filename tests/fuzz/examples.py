@@ -1,0 +1,72 @@
+"""What is done with one spec: which oracles it meets, and which primitives and library definitions it reaches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+import dsl
+from dsl.ir import Program
+from dsl.ops.registry import CARDS
+from dsl.parse import parse
+from dsl.source import Source
+from dsl.syntax import Function, Module
+from tests.fuzz.oracles import OTHERS, TARGETS, Tally, subject_of, text_survives
+from tests.fuzz.scope import words
+from tests.fuzz.specs import specs
+
+ROTATION: dict[str, tuple[str, ...]] = {
+    "targets": ("torch", "onnx", "torch", "onnx", "torch", "onnx", "jax", "torch", "onnx"),
+    "others": (
+        *("gradients",) * 8, "gradients everywhere", "inlined", "inlined", *("without any pass in torch",) * 2,
+        *("without any pass in onnx",) * 2, *(name for name in OTHERS if name.startswith("without ")),
+        *(name for name in OTHERS if name.startswith("opset")),
+    ),
+}  # fmt: skip
+"""Every spec meets one of each, by turns that follow what an oracle costs: JAX compiles each program for the better part of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A spec, the oracles that it meets, and at how many sizes."""
+
+    spec: str
+    oracles: tuple[str, ...]
+    sizes: int
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Example:
+    """A spec and oracles for it."""
+    oracles = (draw(st.sampled_from(ROTATION["targets"])), draw(st.sampled_from(ROTATION["others"])))
+    return Example(draw(specs()).text, oracles, draw(st.sampled_from((1, 1, 2))))
+
+
+def judge(example: Example, tally: Tally, reached: Counter[str]) -> None:
+    """Finding where an oracle does not hold of the spec."""
+    subject = subject_of(example.spec, tally, sizes=example.sizes)
+    if subject is None:
+        return
+    reached.update(reached_by(subject.program, example.spec))
+    text_survives(subject)
+    for name in example.oracles:
+        (TARGETS.get(name) or OTHERS[name])(subject)
+
+
+def reached_by(program: Program, spec: str) -> set[str]:
+    """The primitives in the graphs, and the library definitions that the text or the calls of the graphs name."""
+    graphs = [g for root in program.entries.values() for g in root.callees()]
+    primitives = {node.op for graph in graphs for node in graph if node.op in CARDS}
+    return primitives | (library() & ({graph.definition for graph in graphs} | words(spec)))
+
+
+@cache
+def library() -> frozenset[str]:
+    """Every module and function of the library."""
+    files = sorted((Path(dsl.__file__).parent / "lib").glob("*.dl"))
+    trees = [parse(Source(file.name, file.read_text())) for file in files]
+    return frozenset(d.name for tree in trees for d in tree.definitions if isinstance(d, Module | Function))

@@ -1,0 +1,224 @@
+"""What must hold of every spec. A refusal, a diagnostic that says what a target cannot express, is no finding; anything else is.
+
+How far off a number may be is the rule of dsl/verification/expectation.py. Points where that rule says that the inputs decide nothing
+(the noise of the arithmetic moves a result by more than the largest tolerance) are counted, not judged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backends.base import EmitOptions, Session
+from backends.onnx_types import OPSETS
+from dsl.compiler import compile_graph
+from dsl.diagnostics import SpecError
+from dsl.dump_yaml import dump_yaml
+from dsl.initial_values import initial_weights
+from dsl.ir import Program
+from dsl.load_yaml import load_yaml
+from dsl.lower import lower
+from dsl.parse import parse
+from dsl.passes.pipeline import OPTIONAL
+from dsl.printer import print_file
+from dsl.source import Source
+from dsl.target import backend as find
+from dsl.types import DType
+from dsl.verification.cases import cases_of
+from dsl.verification.compare import Point, compare
+from dsl.verification.gradients import verify_gradients
+from dsl.verification.inputs import unconstant
+from dsl.verification.sizes import choose_sizes
+
+NO_SIZES = "DL0811"
+
+
+class Finding(AssertionError):
+    """A spec of which something does not hold: which oracle says so, and what it saw."""
+
+    def __init__(self, oracle: str, message: str, spec: str) -> None:
+        super().__init__(f"{oracle}: {message}")
+        self.oracle, self.message, self.spec = oracle, message, spec
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often each thing happened: oracles that held, refusals by target, points that decide nothing."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A spec with its program, its weights, and the points that it is compared at."""
+
+    spec: str
+    program: Program
+    weights: dict[str, np.ndarray]
+    points: tuple[Point, ...]
+    tally: Tally
+
+
+@contextmanager
+def blaming(oracle: str, spec: str) -> Iterator[None]:
+    """Whatever is raised inside is a finding of the oracle."""
+    try:
+        yield
+    except Finding:
+        raise
+    except Exception as problem:
+        raise Finding(oracle, f"{type(problem).__name__}: {problem}", spec) from problem
+
+
+def subject_of(spec: str, tally: Tally, *, sizes: int = 1, seed: int = 0) -> Subject | None:
+    """The spec with what the reference computes of it; None where no sizes satisfy its requirements."""
+    with blaming("check", spec):
+        program = compile_graph(Source("finding.dl", spec))
+        weights = unconstant(initial_weights(program, seed), program.parameters(), seed)
+    with blaming("reference", spec):
+        points = []
+        for case in cases_of(program):
+            try:
+                chosen = choose_sizes(case.original, sizes, seed)
+            except SpecError as problem:
+                if problem.diagnostics[0].code != NO_SIZES:
+                    raise
+                tally.counts["no sizes"] += 1
+                return None
+            for at in chosen:
+                inputs, expected = case.measured(weights, at, seed)
+                points.append(Point(case, at, inputs, expected))
+    return Subject(spec, program, weights, tuple(points), tally)
+
+
+# --- numbers ---
+
+
+def agrees(
+    subject: Subject, target: str, *, options: EmitOptions | None = None, disabled: Iterable[str] = (), oracle: str | None = None
+) -> None:
+    """A target computes what the reference does, in every mode it has, at every point."""
+    name = oracle or target
+    backend = find(target)
+    sessions: dict[int, Session] = {}
+    for point in subject.points:
+        case = point.case
+        if case.training and not backend.training:
+            continue
+        with blaming(name, subject.spec):
+            if id(case.program) not in sessions:
+                weights = {} if case.flat else subject.weights
+                try:
+                    made = lower(case.program, backend, options or EmitOptions(), weights=weights, disabled=disabled)
+                except SpecError as problem:
+                    if not all(d.code.startswith("DL07") for d in problem.diagnostics):
+                        raise
+                    subject.tally.counts[f"{name} refuses"] += 1
+                    return
+                own = made.weights if made.weights is not None else weights
+                sessions[id(case.program)] = backend.load(made.artifact, made.program, own)
+            result = sessions[id(case.program)].run(point.inputs, training=case.run_training, entry=case.entry)
+            row = compare(target, point, case.tensors(result))
+        if not row.ok and point.expected.sound:
+            where = f"at {dict(point.sizes)}, in {case.mode}"
+            raise Finding(
+                name, f"`{row.output}` is off by {row.error:.3g} where {row.tolerance:.3g} is allowed, {where}", subject.spec
+            )
+        if not row.ok:
+            subject.tally.counts["undecided"] += 1
+    subject.tally.counts[name] += 1
+
+
+def on_torch(subject: Subject) -> None:
+    agrees(subject, "torch")
+
+
+def on_jax(subject: Subject) -> None:
+    agrees(subject, "jax")
+
+
+def on_onnx(subject: Subject) -> None:
+    agrees(subject, "onnx")
+
+
+def gradients(subject: Subject, targets: tuple[str, ...] = ("torch",)) -> None:
+    """Gradients in float64 against central differences of the reference, and of the targets against each other."""
+    with blaming("gradients", subject.spec):
+        exact = compile_graph(Source("finding.dl", subject.spec), float_type=DType.F64)
+        try:
+            report = verify_gradients(exact, backends=list(targets), brief=True)
+        except SpecError as problem:
+            if not all(d.code.startswith(("DL07", "DL08")) for d in problem.diagnostics):
+                raise
+            subject.tally.counts["gradients refused"] += 1
+            return
+    bad = [row for row in report.rows if not row.ok]
+    if bad:
+        row = bad[0]
+        what = (
+            f"of `{row.tensor}`, {row.backend} against {row.against}: off by {row.error:.3g} where {row.tolerance:.3g} is allowed"
+        )
+        raise Finding("gradients", f"{what}, at {dict(row.sizes)}, in {row.mode}", subject.spec)
+    subject.tally.counts["gradients" if report.rows else "no gradients"] += 1
+
+
+def gradients_everywhere(subject: Subject) -> None:
+    gradients(subject, ("torch", "jax"))
+
+
+def without_pass(name: str, target: str) -> Callable[[Subject], None]:
+    def oracle(subject: Subject) -> None:
+        agrees(subject, target, disabled=[name], oracle=f"without {name}")
+
+    return oracle
+
+
+def without_passes(target: str) -> Callable[[Subject], None]:
+    def oracle(subject: Subject) -> None:
+        agrees(subject, target, disabled=OPTIONAL, oracle="without any pass")
+
+    return oracle
+
+
+def inlined(subject: Subject) -> None:
+    agrees(subject, "onnx", options=EmitOptions(inline=True), oracle="onnx without functions")
+
+
+def at_opset(opset: int) -> Callable[[Subject], None]:
+    def oracle(subject: Subject) -> None:
+        agrees(subject, "onnx", options=EmitOptions(opset=opset), oracle=f"opset {opset}")
+
+    return oracle
+
+
+# --- text ---
+
+
+def text_survives(subject: Subject) -> None:
+    """Printed and parsed, and by way of YAML, it is the same file; what is printed stays as it is when printed again."""
+    with blaming("text", subject.spec):
+        tree = parse(Source("finding.dl", subject.spec))
+        printed = print_file(tree)
+        again = parse(Source("finding.dl", printed))
+        by_yaml = load_yaml(Source("finding.yaml", dump_yaml(tree)))
+        if again != tree or by_yaml != tree:
+            raise Finding("text", "another tree after printing" if again != tree else "another tree by way of YAML", subject.spec)
+        if print_file(again) != printed:
+            raise Finding("text", "printed differently the second time", subject.spec)
+    subject.tally.counts["text"] += 1
+
+
+TARGETS: dict[str, Callable[[Subject], None]] = {"torch": on_torch, "onnx": on_onnx, "jax": on_jax}
+OTHERS: dict[str, Callable[[Subject], None]] = {
+    "gradients": gradients,
+    "gradients everywhere": gradients_everywhere,
+    **{f"without {name} in {target}": without_pass(name, target) for name in OPTIONAL for target in ("torch", "onnx")},
+    "without any pass in torch": without_passes("torch"),
+    "without any pass in onnx": without_passes("onnx"),
+    "inlined": inlined,
+    **{f"opset {opset}": at_opset(opset) for opset in OPSETS},
+}
