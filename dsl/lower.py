@@ -38,11 +38,11 @@ def lower(
     after: Callable[[str, Program], None] | None = None,
 ) -> Compiled:
     """Passes, refusals and code for a checked program. A target that cannot train carries its weights."""
-    from dsl.passes.pipeline import NAMES, optimize
+    from dsl.passes.pipeline import OPTIONAL, optimize
 
     names = frozenset(disabled)
-    for name in sorted(names - set(NAMES)):
-        raise _unknown("DL0706", "pass", name, NAMES)
+    for name in sorted(names - set(OPTIONAL)):
+        raise _unknown("DL0706", "pass", name, OPTIONAL)
     given = None if found.training else weights_of(program, weights, seed)
     if entry is not None:
         program = only_entry(program, entry)
@@ -64,13 +64,13 @@ def lower_training(
     disabled: Iterable[str] = (),
 ) -> tuple[Artifact, Training]:
     """Passes, refusals and code for a `train` block, and the block as it is after the passes."""
-    from dsl.passes.pipeline import NAMES, optimize
+    from dsl.passes.pipeline import OPTIONAL, optimize
     from dsl.passes.read_followers import read_followers
 
     trains = training_backend(training, found, how)
     names = frozenset(disabled)
-    for name in sorted(names - set(NAMES)):
-        raise _unknown("DL0706", "pass", name, NAMES)
+    for name in sorted(names - set(OPTIONAL)):
+        raise _unknown("DL0706", "pass", name, OPTIONAL)
 
     training = read_followers(training)
 

@@ -54,6 +54,9 @@ PIPELINE = (
 
 NAMES = tuple(dict.fromkeys(PIPELINE))
 
+OPTIONAL = tuple(name for name in NAMES if name != "specialize")
+"""What may be left out: a target that only infers has no word for what depends on the mode."""
+
 
 @collector_paused()
 def optimize(

@@ -38,11 +38,17 @@ class Scalar:
         }
 
     def named(self, found: Tensors) -> Tensors:
-        """Gradients by the names of parameters and of the spec's inputs, as float64; buffers and draws are left out."""
+        """Gradients by the names of parameters and of the spec's inputs, as float64; buffers and draws are left out. A parameter that
+        the target does not have, because no output needs it, has a gradient of zeros."""
         given = {input_name(name): path for name, path in self.case.parameters.items()}
         drawn = {input_name(draw.name) for draw in self.case.draws}
         renamed = {given.get(name, name): widened(g) for name, g in found.items() if name not in drawn}
-        return {name: g for name, g in renamed.items() if name.startswith("input ") or name in self.trained}
+        kept = {name: g for name, g in renamed.items() if name.startswith("input ") or name in self.trained}
+        return {**self._unneeded(kept), **kept}
+
+    def _unneeded(self, found: Tensors) -> Tensors:
+        stored = self.case.program.parameters()
+        return {n: np.zeros(p.type.shape) for n, p in stored.items() if n in self.trained and n not in found}  # type: ignore[arg-type]
 
 
 def scalars(program: Program, *, loss: bool = False) -> tuple[list[Scalar], list[str]]:
