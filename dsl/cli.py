@@ -111,7 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of the command: runs it and exits with its code."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half-written is removed
-    code = run(arguments)
+    try:
+        code = run(arguments)
+    except KeyboardInterrupt:  # it came while an error was told
+        code = INTERRUPTED
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

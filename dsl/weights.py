@@ -17,11 +17,11 @@ from pathlib import Path
 from tokenize import TokenError
 
 import numpy as np
-from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
+from safetensors import SafetensorError, safe_open
 
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
-from dsl.files import cannot_write, refuse_special, replacing
+from dsl.files import explained, refuse_special, replacing
 from dsl.initial_values import initial_value, initial_weights
 from dsl.ir import Graph, Parameter, Program
 from dsl.ops.numpy_types import array_dtype
@@ -40,6 +40,14 @@ _STORED = {
     "F16": DType.F16, "BF16": DType.BF16, "F32": DType.F32, "F64": DType.F64, "I8": DType.I8, "U8": DType.U8, "I32": DType.I32,
     "I64": DType.I64, "BOOL": DType.BOOL,
 }  # fmt: skip
+
+_CODES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "float16": "F16", "bfloat16": "BF16", "int32": "I32",
+    "uint32": "U32", "float32": "F32", "float64": "F64", "int64": "I64", "uint64": "U64",
+}  # fmt: skip
+"""What safetensors calls the element types of NumPy. A file has the tensors of the last ones first."""
+
+_ORDER = {code: i for i, code in enumerate(_CODES.values())}
 
 _ANOTHER_SPEC = "these weights were trained with other statistics of the data: give the spec those of the file, or train anew"
 
@@ -76,22 +84,35 @@ def save_weights(
     """
     parameters = program.parameters() if program is not None else {}
     arrays = {n: _as_stored(a, parameters[n].type.dtype if n in parameters else None) for n, a in sorted(weights.items())}
-    tensors = {
-        name: TensorSpec(dtype=kind, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes)
-        for name, (kind, array) in arrays.items()
-    }
-    with replacing(path, inputs=inputs) as temporary:
-        try:
-            serialize_file(tensors, temporary, metadata=dict(metadata or {}))
-        except SafetensorError as error:
-            raise cannot_write(path, str(error)) from None
+    header, order = _header(arrays, metadata or {})
+    with replacing(path, inputs=inputs) as temporary, explained(path), open(temporary, "wb") as file:
+        file.write(header)
+        for name in order:
+            file.write(arrays[name][1].reshape(-1).view(np.uint8).data)
+
+
+def _header(arrays: Mapping[str, tuple[str, np.ndarray]], metadata: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    """How a safetensors file of these tensors begins, and their order: the widest elements first, so that all are aligned.
+
+    The library's own writer makes a temporary file beside ours, which would stay where the process is killed; the bytes are the same.
+    """
+    order = sorted(arrays, key=lambda name: (-_ORDER[arrays[name][0]], name))
+    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        code, array = arrays[name]
+        start, end = end, end + array.nbytes
+        entries[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, order
 
 
 def _as_stored(array: np.ndarray, dtype: DType | None) -> tuple[str, np.ndarray]:
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
     if dtype is DType.BF16 and little.dtype == np.float32:
-        return "bfloat16", (little.view(np.uint32) >> 16).astype(np.uint16)
-    return little.dtype.name, little
+        return "BF16", (little.view(np.uint32) >> 16).astype(np.uint16)
+    return _CODES[little.dtype.name], little
 
 
 # --- reading --------------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ MOST_TEXT = 1 << 16
 """How many bytes of what a command line prints are kept."""
 MOST_COMMANDS = 500
 """After how many command lines a shared process is replaced."""
+NOBODY = 65534
+"""The user without rights."""
 ESCAPED = 99
 """What ends a command line with an exception that nobody caught."""
 
@@ -82,19 +84,27 @@ class Sandbox:
         *,
         stdin: bytes = b"",
         after: float | None = None,
+        before: int | None = None,
         sent: signal.Signals = signal.SIGKILL,
         limited: bool = True,
         shared: bool = False,
+        disk: int | None = None,
+        unprivileged: bool = False,
     ) -> Ended:
-        """Run `dslc ARGUMENTS` in a folder; `after` so many seconds it gets the signal `sent`. Without `limited` it may take its time.
+        """Run `dslc ARGUMENTS` in a folder; `after` so many seconds it gets the signal `sent`, or it kills itself `before` its so many-th
+        change of the file system (see `CHANGES`), counted from 0. Without `limited` it may take its time.
+        With `disk` no file grows beyond so many bytes; `unprivileged` gives up the rights of root.
         `shared` is quicker: command lines follow one another in one process, as long as none ends it."""
         request = {
             "arguments": list(arguments),
             "folder": str(folder),
             "stdin": stdin.decode("latin-1"),
             "after": after,
+            "before": before,
             "signal": int(sent),
             "limited": limited,
+            "disk": disk,
+            "unprivileged": unprivileged,
             "shared": shared,
         }
         with self._lock:
@@ -197,6 +207,8 @@ def _alone(request: Mapping[str, object]) -> dict[str, object]:
     if child == 0:
         streams.take_over()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if isinstance(request["before"], int):
+            _kill_before(request["before"])
         os._exit(_command(request))
     after, number = request["after"], request["signal"]
     assert (after is None or isinstance(after, float)) and isinstance(number, int)
@@ -217,6 +229,30 @@ def _awaited(child: int, start: float, after: float | None, number: int) -> int:
         return os.waitpid(child, 0)[1]
     finally:
         os.close(ends)
+
+
+CHANGES = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "os.truncate", "shutil.rmtree"})
+"""The events of Python's audit hooks by which a command line changes files; of `open` those that write."""
+
+
+def _kill_before(wanted: int) -> None:
+    """Have this process kill itself before a change of the file system."""
+    count = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal count
+        if event not in CHANGES or (event == "open" and not _writes(arguments)):
+            return
+        if count == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    sys.addaudithook(hook)
+
+
+def _writes(arguments: tuple[object, ...]) -> bool:
+    flags = arguments[2] if len(arguments) > 2 else 0
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
 
 
 class _Worker:
@@ -282,6 +318,12 @@ def _command(request: Mapping[str, object]) -> int:
     os.chdir(str(request["folder"]))
     if request["limited"]:
         _limit()
+    if isinstance(request["disk"], int):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["disk"], request["disk"]))
+    if request["unprivileged"] and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
     try:
         cli.main(arguments)
         return 0

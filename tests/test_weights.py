@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from dsl.diagnostics import SpecError
 from dsl.initial_values import initial_value
@@ -332,3 +333,13 @@ def test_what_is_said_about_parts_that_do_not_fit(
     assert message in first.message
     assert (help or "") in (first.help or "")
     assert error.value.exit_code == exit_code
+
+
+@pytest.mark.parametrize("metadata", [None, {"made by": "dslc"}])
+def test_the_bytes_are_those_of_the_library(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    """dslc writes safetensors itself, because the library leaves a temporary file where a process is killed while it writes."""
+    kinds = ("bool", "u1", "i1", "i2", "u2", "f2", "i4", "u4", "f4", "f8", "i8", "u8")
+    arrays = {f"{place}.{kind}": np.arange(3).astype(kind) for place in ("b", "a") for kind in kinds}
+    arrays |= {"\u00e9": np.full((), 3, np.float32), "empty": np.zeros((0, 3), np.float32)}
+    save_weights(tmp_path / "a.safetensors", arrays, metadata=metadata)
+    assert (tmp_path / "a.safetensors").read_bytes() == safetensors.numpy.save(arrays, metadata=metadata)
