@@ -115,10 +115,12 @@ def _opened(place: Place, value: Value) -> bool:
 def loses_the_last(place: Place) -> Iterator[Diagnostic]:
     """A window that does not reach the last rows or columns of a map of known size. Pools whose windows do not overlap leave out the odd
     row by custom."""
-    attributes = place.node.attributes
-    if attributes.get("ceil_mode"):
+    call = place.node.target
+    node = next((n for n in call.graph if n.op == "conv"), None) if call is not None else place.node
+    if node is None or node.attributes.get("ceil_mode"):
         return
-    window = attributes.get("kernel") or place.shape(1)[2:]
+    attributes = node.attributes
+    window = attributes.get("kernel") or (call.graph.type(node.inputs[1]).shape[2:] if call is not None else place.shape(1)[2:])
     stride, padding, dilation = (attributes.get(k) for k in ("stride", "padding", "dilation"))
     sizes = place.shape(0)[2:]
     if not (isinstance(window, tuple) and isinstance(stride, tuple) and isinstance(padding, tuple)):
@@ -128,7 +130,7 @@ def loses_the_last(place: Place) -> Iterator[Diagnostic]:
         kernel, step, pads = window[i], stride[i], padding[i]
         if not (isinstance(size, int) and isinstance(kernel, int) and isinstance(step, int) and isinstance(reach, int)):
             continue
-        if not isinstance(pads, tuple) or kernel < step + (place.name != "conv"):
+        if not isinstance(pads, tuple) or kernel < step + (node.op != "conv"):
             continue
         low, high = pads
         assert isinstance(low, int) and isinstance(high, int)
@@ -193,7 +195,7 @@ LINTS: Mapping[str, tuple[Lint, ...]] = {
     "reshape": (reordered,),
     **dict.fromkeys(_PAIRS, (outer_product, among_examples, one_draw_for_all)),
     **dict.fromkeys(("logical_and", "logical_or"), (one_draw_for_all,)),
-    **dict.fromkeys(("conv", "max_pool", "avg_pool"), (loses_the_last,)),
+    **dict.fromkeys(("conv", "Conv1d", "Conv2d", "Conv3d", "max_pool", "avg_pool"), (loses_the_last,)),
     **dict.fromkeys(("softmax", "log_softmax"), (masked_by_zero,)),
     **dict.fromkeys(("normalize", "masked_softmax", "glu", "cosine_similarity"), (goes_over_examples,)),
     "where": (weights_cut,),

@@ -10,6 +10,7 @@ from dsl.ir import Node, Value
 from dsl.lints.facts import BATCH_NORMS, MAPS, RECTIFIED, SOLE, SYMMETRIC, Fact, of_kind, operator
 from dsl.lints.place import Lint, Place, warning
 
+_PLAIN = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 _BETWEEN = frozenset(
     {"relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "elu", "leaky_relu", "softplus", "dropout", "slice"}
 )
@@ -29,6 +30,14 @@ def two_linear_maps(place: Place) -> Iterator[Diagnostic]:
     message = f"a {what} directly after a linear map: the two are one without an activation between them"
     help = "put an activation between them, such as `relu`, or leave one of them out"
     yield warning("DL1020", message, place.span, labels=labels, help=help)
+
+
+def copies_of_a_map(place: Place) -> Iterator[Diagnostic]:
+    """Copies of a linear map, one after the other."""
+    call = place.node.target
+    if call is not None and call.graph.library and call.graph.definition in _PLAIN and (call.count or 0) > 1:
+        message = "copies of a linear map in a row are one linear map: there is no activation between them"
+        yield warning("DL1020", message, place.span, help=f"`repeat({call.count}) {{ {call.graph.definition}(...) -> relu }}`")
 
 
 def _features(place: Place) -> int:
@@ -114,7 +123,8 @@ def with_itself(place: Place) -> Iterator[Diagnostic]:
 
 LINTS: Mapping[str, tuple[Lint, ...]] = {
     **dict.fromkeys(MAPS, (alike_units,)),
-    **dict.fromkeys(("Linear", "Conv1d", "Conv2d", "Conv3d"), (two_linear_maps, alike_units)),
+    **dict.fromkeys(_PLAIN, (two_linear_maps, alike_units)),
+    "repeat": (copies_of_a_map,),
     "relu": (rectified_twice,),
     "dropout": (drops_nearly_all,),
     **dict.fromkeys(("add", "sub", "div", "maximum", "minimum", "concat"), (with_itself,)),
