@@ -263,6 +263,9 @@ class Namespace:
 # --- lines -------------------------------------------------------------------------------------------------------------------
 
 
+_DELIMITER = re.compile(r"""[()\[\]{},]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A logical line: `prefix`, an expression that may be broken over several lines, `comment` where there is room for it."""
@@ -295,15 +298,44 @@ def laid_out(line: Line) -> list[str]:
         return [_commented(text, line.comment)]
     if line.expression.operands:
         return _broken_at_operators(line, line.expression)
+    opening, closing = f"{start}{line.prefix}{line.expression.head}(", f"{start}){line.suffix}"
+    targets, equals, _ = line.prefix.rpartition(" = ")
+    if len(opening) > WIDTH and equals and len(_elements(targets)) > 1:
+        *above, last = _in_brackets(f"({targets})", line.indent, "")
+        return [*above, *laid_out(replace(line, prefix=f"{last.strip()} = "))]
     together = f"{start}{INDENT}{', '.join(line.expression.arguments)}"
     if len(together) <= WIDTH:
-        opening, closing = f"{start}{line.prefix}{line.expression.head}(", f"{start}){line.suffix}"
         return [opening, together, _commented(closing, line.comment)]
-    return [
-        f"{start}{line.prefix}{line.expression.head}(",
-        *(f"{start}{INDENT}{a}," for a in line.expression.arguments),
-        _commented(f"{start}){line.suffix}", line.comment),
-    ]
+    each = [text for a in line.expression.arguments for text in _in_brackets(a, line.indent + 1, ",")]
+    return [opening, *each, _commented(closing, line.comment)]
+
+
+def _in_brackets(text: str, indent: int, after: str) -> list[str]:
+    """A tuple, list or dict that does not fit on one line, an element a line; anything else as it is."""
+    start = INDENT * indent
+    whole = f"{start}{text}{after}"
+    if len(whole) <= WIDTH or text[:1] + text[-1:] not in ("()", "[]", "{}") or len(_elements(text)) > 1:
+        return [whole]
+    elements = _elements(text[1:-1])
+    if len(elements) < 2:
+        return [whole]
+    return [f"{start}{text[0]}", *(t for e in elements for t in _in_brackets(e, indent + 1, ",")), f"{start}{text[-1]}{after}"]
+
+
+def _elements(text: str) -> list[str]:
+    """What stands between the commas of the text, apart from those in brackets and in strings."""
+    found, depth, begin = [], 0, 0
+    for token in _DELIMITER.finditer(text):
+        if token[0] in "([{":
+            depth += 1
+        elif token[0] in ")]}":
+            depth -= 1
+            if depth < 0:  # the brackets at both ends are not a pair
+                return [text]
+        elif token[0] == "," and depth == 0:
+            found.append(text[begin : token.start()].strip())
+            begin = token.end()
+    return [*found, text[begin:].strip()]
 
 
 def _broken_at_operators(line: Line, expression: Expression) -> list[str]:
