@@ -1092,4 +1092,9 @@ CODES: dict[str, Code] = {
         "The rate, momentum, betas or decay of an optimiser are far from what anything learns with, or its schedule ends when the training "
         "has hardly begun. A rule like adam moves each weight by about the learning rate in every step.",
     ),
+    "DL1050": Code(
+        "a guess that sees its target",
+        "A network that is asked for a token reads that token, or those after it: the loss falls to nothing, and in use there is nothing to "
+        "copy. Shift the target, `cross_entropy(lm(tokens[:, :-1]), tokens[:, 1:])`, and let attention look back only, `causal=true`.",
+    ),
 }

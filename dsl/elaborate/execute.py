@@ -206,7 +206,7 @@ class Executor:
             if isinstance(size, Expr):
                 raise error(
                     "DL0504", f"the size of a parameter is a number, and `{size}` is known only when the model runs", item.span,
-                    help="give the dimension a number in the input's type, or make it a hyper-parameter",
+                    help=_towards_a_number(frame),
                 )  # fmt: skip
             if not isinstance(size, int) or isinstance(size, bool):
                 raise error("DL0417", f"a size in a type is an integer, not {describe(size)}", item.span)
@@ -462,3 +462,11 @@ def static_frame(unit: Unit, context: Context) -> Frame:
 def _several_results(expression: syntax.Expr) -> bool:
     """Whether tensors together are the results of a function, `split(x, 2)`, and no list that the spec has made."""
     return isinstance(expression, syntax.Call | syntax.Pipe)
+
+
+def _towards_a_number(frame: Frame) -> str:
+    """How the size of a parameter becomes a number. A map that a layer for vectors is given has its places still."""
+    given = next((frame.graph.type(value) for value in frame.graph.inputs.values()), None)
+    if frame.graph.definition == "Linear" and given is not None and given.rank > 3:
+        return f"it is given the map {given}: `flatten` it first, or take the `mean` over its places"
+    return "give the dimension a number in the input's type, or make it a hyper-parameter"

@@ -130,6 +130,7 @@ def pairs(output: syntax.Output, result: Tensor, shape: Sequence[Dim], span: Spa
                 "DL0302",
                 f"the output is declared with {len(dims)} axes, and this has {len(shape)}",
                 span,
+                text=f"this is [{', '.join(map(format_dim, shape))}]",
                 labels=(Label(output.type.span, "declared here"),),
             )
         )

@@ -167,6 +167,9 @@ class Roots:
             if inner:
                 return Instance(f"{instance.name}.{name}", instance.layer, instance.span, inner, used=True)
         known = [n for g in instance.graphs for n in (*g.parameters, *g.children)]
+        if isinstance(instance.layer, Layer) and name in declared_members(instance.layer.type.definition):
+            message = f"`{name}` of `{instance.name}` is never applied here, so it has no parameters"
+            raise error("DL0207", message, expression.name_span, help=f"it has {', '.join(dict.fromkeys(known)) or 'none'}")
         near = did_you_mean(name, known)
         raise error(
             "DL0207",

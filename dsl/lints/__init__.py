@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Graph, Program
-from dsl.lints import axes, layers, losses, masks, numerics, objectives, order, rates
+from dsl.lints import axes, layers, losses, masks, numerics, objectives, order, rates, sequence
 from dsl.lints.place import Lint
 from dsl.lints.walk import Walk
 from dsl.training import Training
@@ -40,12 +40,13 @@ def lint_training(training: Training) -> tuple[Diagnostic, ...]:
     """What the lints find in a `train` block and the layers that it trains."""
     walk = Walk(LINTS, layers.ALWAYS)
     found: list[Diagnostic] = []
+    seen = [d for graph in training.program.entries.values() for d in sequence.sees_its_target(graph)]
     known = {name: walk.root(graph, examples(graph)) for name, graph in training.program.entries.items()}
     for objective in training.objectives:
         found.extend(
             objectives.wrong_sign(training, objective, training.program.entries[objective.entry], known[objective.entry])
         )
-    return (*walk.found, *found, *rates.out_of_range(training))
+    return (*walk.found, *found, *rates.out_of_range(training), *seen)
 
 
 def examples(graph: Graph) -> frozenset[str]:

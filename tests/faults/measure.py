@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dsl.compiler import compile_training, elaborated, load, trainings
+from dsl.compiler import compile_training, elaborated, load
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.doctor.examine import CHECKS, examine
 from dsl.doctor.finding import Finding, Status
+from dsl.elaborate.program import trainings
 from tests.faults.corpus import Fault
 from tests.small import SPECS, VARIANTS
 
