@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from tests.mutation.mutators import Mutant
 from tests.mutation.page import written_page
 from tests.mutation.reach import Reach, read_reach, record
 from tests.mutation.subjects import PATHS, ROOT, TESTS, rules, same_program, sample
-from tests.mutation.trial import Verdict, in_child, tried, warm_up
+from tests.mutation.trial import Verdict, exchangeable, in_child, try_collected, try_from_the_start, warm_up
 
 FOLDER = ROOT / "build" / "mutants"
-BUDGET = 10.0
+BUDGET = 6.0
 """Seconds of tests for one mutant."""
 
 
@@ -46,11 +47,17 @@ def drawn(chosen: argparse.Namespace) -> list[Mutant]:
     return found
 
 
-def reached(fresh: bool) -> Reach:
+def _settled(mutant: Mutant, verdicts: Mapping[str, Verdict], chosen: argparse.Namespace) -> bool:
+    """Whether there is nothing to try: its verdict is known, or equivalent.toml says that it means the same."""
+    known = verdicts.get(mutant.key)
+    return same_program(mutant) is not None or (known is not None and (chosen.keep or (chosen.again and known.killed)))
+
+
+def reached() -> Reach:
     """Which test reaches what, measured anew where a file has changed."""
     state = hashlib.sha1(b"".join((ROOT / path).read_bytes() for path in (*PATHS, *TESTS))).hexdigest()[:12]
     out = FOLDER / f"reach-{state}.json"
-    if fresh or not out.exists():
+    if not out.exists():
         print(f"measuring what {len(TESTS)} files of tests reach ...", flush=True)
         in_child(lambda: record(ROOT, PATHS, TESTS, out), FOLDER / "reach.log", 1800)
     return read_reach(out)
@@ -66,23 +73,25 @@ def main() -> None:
     results = FOLDER / "verdicts.json"
     verdicts = {k: Verdict(**v) for k, v in json.loads(results.read_text()).items()} if results.exists() else {}
     warm_up()
-    reach = reached(fresh=False)
+    reach = reached()
     found = drawn(chosen)
+    work = [(m, reach.of(m, BUDGET)) for m in found if not _settled(m, verdicts, chosen)]
     began = time.monotonic()
-    for i, mutant in enumerate(found):
-        known = verdicts.get(mutant.key)
-        if known is not None and ((chosen.keep or chosen.again) and (known.killed or chosen.keep)):
-            continue
-        if same_program(mutant):
-            continue
-        verdict = tried(ROOT, mutant, reach.of(mutant, BUDGET), FOLDER)
+
+    def said(mutant: Mutant, verdict: Verdict) -> None:
         verdicts[mutant.key] = verdict
         results.write_text(json.dumps({k: asdict(v) for k, v in verdicts.items()}, indent=0))
-        said = f"killed by {verdict.by}" if verdict.killed else f"SURVIVED {verdict.tests} tests"
-        print(
-            f"{i + 1}/{len(found)} {time.monotonic() - began:.0f} s {mutant.path}:{mutant.line} {mutant.change}: {said}",
-            flush=True,
-        )
+        end = f"killed by {verdict.by}" if verdict.killed else f"SURVIVED {verdict.tests} tests"
+        print(f"{time.monotonic() - began:.0f} s {mutant.path}:{mutant.line} {mutant.change}: {end}", flush=True)
+
+    early = {m.key for m, tests in work if tests and (reach.at_import(m) or not exchangeable(ROOT, m))}
+    print(f"{len(found)} mutants, {len(work)} to try, {len(early)} of them from the start", flush=True)
+    for mutant, tests in work:
+        if not tests:
+            said(mutant, Verdict(False, "", 0))
+        elif mutant.key in early:
+            said(mutant, try_from_the_start(ROOT, mutant, tests, FOLDER))
+    try_collected(ROOT, [(m, tests) for m, tests in work if tests and m.key not in early], TESTS, FOLDER, said)
     chosen.page.write_text(written_page([(m, verdicts[m.key]) for m in found if m.key in verdicts], found, chosen.seed))
     survived = sum(not verdicts[m.key].killed for m in found if m.key in verdicts)
     print(f"{survived} of {len(found)} survived; {chosen.page}")

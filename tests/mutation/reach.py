@@ -20,10 +20,16 @@ NOTE = "__reached__"
 
 @dataclass(slots=True)
 class Reach:
-    """Tests by the statements that they reach, as `path:line:column`; `seconds` has every test that passed."""
+    """Tests by the statements that they reach, as `path:line:column`; `seconds` has every test that passed, `imports` the
+    statements that run at import."""
 
     tests: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    imports: list[str] = field(default_factory=list)
+
+    def at_import(self, mutant: Mutant) -> bool:
+        """Whether the change runs when the file is imported."""
+        return _name(mutant.path, mutant.around[0]) in self.imports
 
     def of(self, mutant: Mutant, budget: float) -> list[str]:
         """The tests for a mutant, the shortest first, as many as end within a budget of seconds (three at least)."""
@@ -41,12 +47,12 @@ class Reach:
         return []
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({"tests": self.tests, "seconds": self.seconds}))
+        path.write_text(json.dumps({"tests": self.tests, "seconds": self.seconds, "imports": self.imports}))
 
 
 def read_reach(path: Path) -> Reach:
     saved = json.loads(path.read_text())
-    return Reach(saved["tests"], saved["seconds"])
+    return Reach(saved["tests"], saved["seconds"], saved["imports"])
 
 
 def _name(path: str, place: Place) -> str:
@@ -71,6 +77,9 @@ class Recorder:
             self.reach.tests.setdefault(place, []).append(item.nodeid)
         self.now = set()
 
+    def pytest_collection_finish(self) -> None:
+        self.reach.imports = sorted(self.now)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reach.seconds[report.nodeid] = self.reach.seconds.get(report.nodeid, 0.0) + report.duration
         if not report.passed:
@@ -79,7 +88,7 @@ class Recorder:
     def pytest_sessionfinish(self) -> None:
         sound = {t: s for t, s in self.reach.seconds.items() if t not in self.failed}
         tests = {place: [t for t in found if t in sound] for place, found in self.reach.tests.items()}
-        Reach(tests, sound).save(self.out)
+        Reach(tests, sound, self.reach.imports).save(self.out)
 
 
 def record(root: Path, paths: Sequence[str], tests: Sequence[str], out: Path) -> int:

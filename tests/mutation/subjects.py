@@ -32,7 +32,7 @@ TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
         "ops", "ops_conv", "ops_shape", "dims", "sugar", "reference", "bad_specs", "differentiable", "passes", "onnx", "onnx_blocks",
-        "recurrent", "primitives_backends", "language", "generated_code",
+        "recurrent", "primitives_backends", "language",
     )
 )  # fmt: skip
 """Fast tests of these files. The others of the suite might kill more."""
