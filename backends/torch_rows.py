@@ -57,6 +57,12 @@ def _operator(symbol: str) -> Emit:
     return row
 
 
+def _floor_divide(body: Body, node: Node, xs: Operands) -> Expression:
+    """PyTorch has no derivative of `//` and stops in `backward`, where that of a step is 0."""
+    a, b = (method(x, "detach") if node.type.dtype.is_float and not x.scalar else x for x in promoted(body, node, xs))
+    return binary(a, "//", b)
+
+
 def _power(body: Body, node: Node, xs: Operands) -> Expression:
     a, b = promoted(body, node, xs)
     if b.scalar and b.text.endswith(".0"):
@@ -260,7 +266,7 @@ ROWS: Rows = {
     "pow": _power,
     "maximum": _extremum("torch.maximum", "min"),
     "minimum": _extremum("torch.minimum", "max"),
-    "floor_divide": _operator("//"),
+    "floor_divide": _floor_divide,
     "remainder": _operator("%"),
     "eq": _operator("=="),
     "ne": _operator("!="),

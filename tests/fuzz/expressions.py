@@ -484,7 +484,7 @@ def split(scope: Scope) -> Expression:
         first = scope.number(0, size)
         sizes = scope.one_of(f"[{first}, {size - first}]", str(size), f"[1, {size - 1}]")
     else:
-        sizes = f"[1, {size} - 1]" if scope.chance(2) else "1"
+        sizes = f"[1, {size} - 1]"
     return Expression(f"split({x.name}, {sizes}, over={axis})", x.scale)
 
 
