@@ -891,6 +891,12 @@ CODES: dict[str, Code] = {
         "parameters that a loss does not depend on",
         "These parameters are named by `over`, and the loss has no gradient with respect to them: they stay as they are.",
     ),
+    "DL1008": Code(
+        "a loss that grows with the batch",
+        'With `reduction="sum"` in a classification, or `sum` over the examples, twice the batch gives twice the gradient, and '
+        "a learning rate that was right before is not. Take the mean, or divide by the number of examples: `sum(loss) / B`. "
+        "Squared errors of a whole data set, as in PCA, are not reported.",
+    ),
     "DL1010": Code(
         "a loss of logits is given probabilities",
         "`cross_entropy` and its like apply a softmax, or a sigmoid, to what they are given. On probabilities the loss stays "
@@ -1001,6 +1007,11 @@ CODES: dict[str, Code] = {
         "`h * cast(rand(B, D) >= 0.5, float)` draws in inference as well, so a model never says the same twice. `dropout(h, "
         "0.5)` is off there; if it is meant to be on, `dropout(h, 0.5, training=true)`, or `# dslc: allow DL1028`.",
     ),
+    "DL1029": Code(
+        "a norm of one number",
+        "`x -> Linear(1) -> LayerNorm` is the bias of the norm whatever x is, and `normalize` leaves the sign. Norms go along "
+        "the features, before the last layer.",
+    ),
     "DL1030": Code(
         "a reshape that mixes axes",
         "A reshape reads the numbers in their order and never exchanges axes: `reshape(x, [B, D, T])` of a `float[B, T, D]` puts "
@@ -1021,9 +1032,9 @@ CODES: dict[str, Code] = {
     ),
     "DL1033": Code(
         "windows that end before the map does",
-        "A convolution with a stride, or a pool whose windows overlap, does not come out even: `Conv2d(96, 11, stride=4)` of 224 "
-        "columns reads 223. Another size, padding or `ceil_mode=true` reads them all. Where the rest does not matter, cut it "
-        "off: `x[:, :, :223, :223]`.",
+        "A convolution with a stride, or a pool of a map of more than 8 columns, does not come out even: `Conv2d(96, 11, "
+        "stride=4)` of 224 columns reads 223. Another size, padding or `ceil_mode=true` reads them all. Where the rest does not "
+        "matter, cut it off: `x[:, :, :223, :223]`.",
     ),
     "DL1034": Code(
         "one draw for all examples",
@@ -1046,6 +1057,17 @@ CODES: dict[str, Code] = {
         "minimise the negative, `minimize -mean(log_prob)`. The negative of a loss falls without bound. Objectives that play "
         "against each other, as in a GAN, are several, and the negative of a loss is not reported there. To learn how to be "
         "wrong, `# dslc: allow DL1037`.",
+    ),
+    "DL1038": Code(
+        "a layer of a constant",
+        "`G(zeros(B, 16))` gives a network the same numbers for each example, so what comes out is the same as well. Noise is "
+        "`randn(B, 16)`; an input that is learned is a `param`. Recurrent cells that begin with zeros have another input, and "
+        "are not reported.",
+    ),
+    "DL1039": Code(
+        "a mean over what is hidden",
+        "`mean(where(mask, loss, 0.0))` divides by all places, those that the mask hides included. Divide by those that count: "
+        "`sum(where(mask, loss, 0.0)) / maximum(sum(cast(mask, float)), 1.0)`.",
     ),
     "DL1040": Code(
         "names that have changed places",
@@ -1079,22 +1101,55 @@ CODES: dict[str, Code] = {
     ),
     "DL1047": Code(
         "a length that counts one too many",
-        "Places begin at 0, so the places of a row of `length` tokens are those with `arange(T) < length`, and the last one is `length - 1`. "
-        "`<=` lets a place of padding in.",
+        "Places begin at 0, so the places of a row of `length` tokens are those with `arange(T) < length`, and the last one is "
+        "`length - 1`. `<=` lets a place of padding in.",
     ),
     "DL1048": Code(
         "an inverted mask",
-        "Masks are true where something may be seen. `tokens == 0` shows only the padding, `where(seen, 0.0, x)` keeps what is not seen, and "
-        "`done * value` counts what follows only where nothing does.",
+        "Masks are true where something may be seen. `tokens == 0` shows only the padding, `where(seen, 0.0, x)` keeps what is "
+        "not seen, and `done * value` counts what follows only where nothing does.",
     ),
     "DL1049": Code(
         "a number of an optimiser that is out of range",
-        "The rate, momentum, betas or decay of an optimiser are far from what anything learns with, or its schedule ends when the training "
-        "has hardly begun. A rule like adam moves each weight by about the learning rate in every step.",
+        "The rate, momentum, betas or decay of an optimiser are far from what anything learns with, or its schedule ends when "
+        "the training has hardly begun. A rule like adam moves each weight by about the learning rate in every step.",
     ),
     "DL1050": Code(
         "a guess that sees its target",
-        "A network that is asked for a token reads that token, or those after it: the loss falls to nothing, and in use there is nothing to "
-        "copy. Shift the target, `cross_entropy(lm(tokens[:, :-1]), tokens[:, 1:])`, and let attention look back only, `causal=true`.",
+        "A network that is asked for a token reads that token, or those after it: the loss falls to nothing, and in use there is "
+        "nothing to copy. Shift the target, `cross_entropy(lm(tokens[:, :-1]), tokens[:, 1:])`, and let attention look back "
+        "only, `causal=true`.",
+    ),
+    "DL1051": Code(
+        "a prediction and a target that have changed places",
+        "Losses take what is predicted first. Where no gradient reaches the first argument and one reaches the second, they are swapped: "
+        "`bce_with_logits(y, score)` for `bce_with_logits(score, y)`.",
+    ),
+    "DL1052": Code(
+        "a target that follows the gradient",
+        "What a loss compares with is taken as given. If it depends on the parameters that are trained, it is trained towards the "
+        "prediction as much as the other way round: `kl_div(log_softmax(a), stop_gradient(softmax(b)))`. Two views that should meet in the "
+        "middle are a reason to allow it.",
+    ),
+    "DL1053": Code(
+        "a divergence that is reported and not minimised",
+        "A metric shows a Kullback-Leibler divergence that no loss of the block depends on: a term of the loss was forgotten.",
+    ),
+    "DL1054": Code(
+        "a perplexity of the wrong base",
+        "Cross entropies are in nats. Their perplexity is `exp(loss)`; `2 ** bits` goes with `bits = loss / log(2.0)`.",
+    ),
+    "DL1055": Code(
+        "a mean against a sum",
+        "The lower bound of a variational autoencoder adds the log-likelihood of an example to a divergence that is summed over the code. As a "
+        "mean over the pixels the likelihood hardly counts, and the code is ignored.",
+    ),
+    "DL1056": Code(
+        "a variance for a deviation",
+        "The exponential of the logarithm of a variance is the variance; the deviation is `exp(0.5 * log_var)`.",
+    ),
+    "DL1057": Code(
+        "the same for two arguments",
+        "A function is given two values that are computed alike from the same: `discriminator_loss(D(real), D(real))`.",
     ),
 }

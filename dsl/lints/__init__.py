@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Graph, Program
-from dsl.lints import axes, layers, losses, masks, numerics, objectives, order, rates, sequence
+from dsl.lints import axes, layers, losses, masks, numerics, objectives, order, rates, sequence, targets
 from dsl.lints.place import Lint
 from dsl.lints.walk import Walk
 from dsl.training import Training
@@ -24,29 +24,32 @@ def _registered(*themes: Mapping[str, tuple[Lint, ...]]) -> dict[str, Sequence[L
     return dict(found)
 
 
-LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, numerics.LINTS, masks.LINTS, order.LINTS)
+LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, numerics.LINTS, masks.LINTS, order.LINTS, targets.LINTS)
 """The lints for each operator, by its name: a primitive, or a function or layer of the library."""
+
+OF_LAYERS = (*layers.ALWAYS, *numerics.ALWAYS)
+"""The lints of every layer that is applied."""
 
 
 def lint(program: Program) -> tuple[Diagnostic, ...]:
     """What the lints find in a program."""
-    walk = Walk(LINTS, layers.ALWAYS)
+    walk = Walk(LINTS, OF_LAYERS)
     for graph in program.entries.values():
-        walk.root(graph, examples(graph))
+        walk.found.extend(objectives.outputs(graph, walk.root(graph, examples(graph))))
     return tuple(walk.found)
 
 
 def lint_training(training: Training) -> tuple[Diagnostic, ...]:
     """What the lints find in a `train` block and the layers that it trains."""
-    walk = Walk(LINTS, layers.ALWAYS)
+    walk = Walk(LINTS, OF_LAYERS)
     found: list[Diagnostic] = []
     seen = [d for graph in training.program.entries.values() for d in sequence.sees_its_target(graph)]
     known = {name: walk.root(graph, examples(graph)) for name, graph in training.program.entries.items()}
     for objective in training.objectives:
-        found.extend(
-            objectives.wrong_sign(training, objective, training.program.entries[objective.entry], known[objective.entry])
-        )
-    return (*walk.found, *found, *rates.out_of_range(training), *seen)
+        graph = training.program.entries[objective.entry]
+        found.extend(objectives.wrong_sign(training, objective, graph, known[objective.entry]))
+        found.extend(objectives.summed(objective, graph, known[objective.entry]))
+    return (*walk.found, *found, *rates.out_of_range(training), *seen, *targets.compared(training))
 
 
 def examples(graph: Graph) -> frozenset[str]:

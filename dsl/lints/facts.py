@@ -31,6 +31,8 @@ LIKELY = "likely"
 """A sum with a term that is to be large."""
 UNLIKELY = "unlikely"
 """A sum with the negative of such a term."""
+SUMMED = "summed"
+"""A sum over the examples, not divided by their number."""
 HIDDEN = "hidden"
 """Scores, or weights made of them, that are next to nothing where a mask hides them."""
 RANDOM_MASK = "random mask"
@@ -99,7 +101,8 @@ GAINS = frozenset({"elbo", "score_function"})
 _KEEP = frozenset({"stop_gradient", "slice", "flip", "roll", "tile", "expand", "split", "reshape", "permute", "gather", "take"})
 """Primitives that put the values of their first operand elsewhere, and change none."""
 
-_SIGNS = {LOSS: GAIN, GAIN: LOSS, LIKELY: UNLIKELY, UNLIKELY: LIKELY}
+_SIGNS = {LOSS: GAIN, GAIN: LOSS, LIKELY: UNLIKELY, UNLIKELY: LIKELY, SUMMED: SUMMED}
+_CLASSES = frozenset({"cross_entropy", "nll", "soft_cross_entropy", "bce", "bce_with_logits", "focal_loss"})
 _SAME_SIGN = frozenset({"mean", "sum", "reduced", "sqrt"})
 _POINTWISE = {"sigmoid": SIGMOID, "relu": RECTIFIED, "relu6": RECTIFIED, "tanh": BOUNDED}
 BATCH_NORMS = frozenset({"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"})
@@ -140,6 +143,9 @@ def of_examples(graph: Graph, node: Node, given: tuple[Facts, ...], batch: froze
     """What holds of the results for the axis of the examples, which is called one of `batch`."""
     if any(str(d) in batch for d in node.type.shape):
         return NONE
+    if node.op == "sum" and not node.type.rank and of_kind(given[0], LEARNED):
+        shape = graph.type(node.inputs[0]).shape
+        return frozenset({Fact(SUMMED, written(node))}) if any(str(d) in batch for d in shape) else NONE
     if node.op in REDUCTIONS and graph.type(node.inputs[0]).rank > 1:
         over = node.attributes.get("over")
         axes = over if isinstance(over, tuple) else (over,)
@@ -178,13 +184,15 @@ def _passed_on(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) ->
             return _renamed(given[0], _SIGNS) | _only(given[0], SIGMOID)
         case "add" | "sub" | "mul" | "div":
             return _arithmetic(name, graph, node, given)
-        case "dropout":
-            return _only(given[0], AFFINE, SOLE, SYMMETRIC)
+        case "dropout" | "max_pool" | "avg_pool":
+            return _only(given[0], AFFINE, SOLE, SYMMETRIC) if name == "dropout" else _only(given[0], SOLE)
     if name in BATCH_NORMS:
         return _only(given[0], AFFINE, SOLE)
     if name in ("softmax", "exp", "logical_and"):
         return frozenset(f for g in given for f in _only(g, HIDDEN, RANDOM_MASK))
-    return _only(given[0], *_SIGNS) if name in _SAME_SIGN and given else NONE
+    return (
+        _only(given[0], *(_SIGNS if name != "mean" else (LOSS, GAIN, LIKELY, UNLIKELY))) if name in _SAME_SIGN and given else NONE
+    )
 
 
 def _common(given: tuple[Facts, ...]) -> Facts:
@@ -210,6 +218,8 @@ def _made(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -> Fact
     elif name in ("softmax", "masked_softmax", "log_softmax"):
         made = Fact(LOG_PROBABILITIES if name == "log_softmax" else PROBABILITIES, written(node), axis_of(node))
         return frozenset({made, Fact(HIDDEN, written(node))} if name == "masked_softmax" else {made})
+    elif name in _CLASSES and node.target is not None and node.target.graph.hyper.get("reduction") == "sum":
+        return frozenset(Fact(kind, written(node)) for kind in (LOSS, SUMMED))
     elif name in LOSSES or (name.endswith("_kl") and node.op == "call"):
         kind = LOSS
     elif name in GAINS or (name.endswith("_log_prob") and node.op == "call"):
@@ -291,12 +301,12 @@ def _arithmetic(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -
     a, b = given
     if name == "div":
         divisor = number(graph, node.inputs[1])
-        return _signed(a, positive=divisor is None or divisor > 0)
+        return _divided(_signed(a, positive=divisor is None or divisor > 0))
     if name == "mul":
         for facts, other, value in ((a, b, node.inputs[1]), (b, a, node.inputs[0])):
             factor = number(graph, value)
             if factor is not None or of_kind(other, MASK):
-                return _signed(facts, positive=factor is None or factor > 0)
+                return _divided(_signed(facts, positive=factor is None or factor > 0))
         return NONE
     if name == "add":
         for facts, added in ((a, node.inputs[1]), (b, node.inputs[0])):
@@ -308,7 +318,11 @@ def _arithmetic(name: str, graph: Graph, node: Node, given: tuple[Facts, ...]) -
     if number(graph, node.inputs[0]) is not None:
         return second | (_only(b, SIGMOID) if name == "sub" else NONE)
     both = frozenset(f for f in _only(a, LOSS, GAIN) if of_kind(second, f.kind))
-    return both | _only(a, LIKELY, UNLIKELY) | _only(second, LIKELY, UNLIKELY)
+    return both | _only(a, LIKELY, UNLIKELY, SUMMED) | _only(second, LIKELY, UNLIKELY, SUMMED)
+
+
+def _divided(facts: Facts) -> Facts:
+    return frozenset(f for f in facts if f.kind != SUMMED)
 
 
 def _signed(facts: Facts, *, positive: bool) -> Facts:

@@ -12,6 +12,7 @@ from dsl.lints.facts import (
     LEARNED,
     MAPS,
     MASK,
+    MASKED,
     PROBABILITIES,
     RANDOM_MASK,
     SIGMOID,
@@ -169,6 +170,47 @@ def threshold_of_logits(place: Place) -> Iterator[Diagnostic]:
         yield warning("DL1036", message, place.span, help="compare the logits with 0, or their `sigmoid` with 0.5")
 
 
+def norm_of_one_number(place: Place) -> Iterator[Diagnostic]:
+    """A norm along an axis of one element, which is 0, or only the sign."""
+    shape = place.shape(0)
+    over = place.node.target.graph.hyper.get("over", -1) if place.node.target is not None else -1
+    if shape and isinstance(over, int) and shape[over % len(shape)] == 1:
+        message = f"`{place.name}` of one number forgets it: what is left is 0, 1 or -1"
+        yield warning("DL1029", message, place.span, help="put the norm before the layer of width 1, or give another axis")
+
+
+def mean_of_what_is_hidden(place: Place) -> Iterator[Diagnostic]:
+    """A mean over all places, where those that a mask hides are 0."""
+    fact = of_kind(place.operands[0], MASKED)
+    if fact is not None and not place.node.type.rank:
+        labels = (Label(fact.span, "the mask makes these 0"),) if fact.span != place.span else ()
+        message = "this mean counts the places that the mask has set to 0: it is the smaller, the more are hidden"
+        help = "divide the sum by the number that count: `sum(where(mask, x, 0.0)) / maximum(sum(cast(mask, float)), 1.0)`"
+        yield warning("DL1039", message, place.span, labels=labels, help=help)
+
+
+def layer_of_a_constant(place: Place) -> Iterator[Diagnostic]:
+    """A network that is given the same numbers for all examples."""
+    call = place.node.target
+    if call is None or place.node.op != "call" or place.caller is not None or not place.node.inputs:
+        return
+    given = place.operand(0)
+    if (
+        given.op == "full"
+        and given.type.rank > 1
+        and given.type.dtype.is_float
+        and all(place.operand(i).op == "full" for i in range(len(place.node.inputs)))
+    ):
+        message = f"`{call.child}` is given a constant: it says the same for all examples"
+        labels = (Label(given.span, "the same number everywhere"),)
+        yield warning(
+            "DL1038", message, place.span, labels=labels, help="noise is `randn(B, D)`; what is learned from nothing is a `param`"
+        )
+
+
+ALWAYS: tuple[Lint, ...] = (layer_of_a_constant,)
+"""Lints of every node that applies a layer."""
+
 LINTS: Mapping[str, tuple[Lint, ...]] = {
     "log": (log_of_probabilities, log_of_exponentials, of_any_sign),
     "log1p": (log_of_probabilities,),
@@ -177,5 +219,7 @@ LINTS: Mapping[str, tuple[Lint, ...]] = {
     "div": (by_nothing,),
     **dict.fromkeys(MAPS, (large_weights,)),
     "mul": (hand_made_dropout,),
+    "mean": (mean_of_what_is_hidden,),
+    **dict.fromkeys(("LayerNorm", "RMSNorm", "normalize"), (norm_of_one_number,)),
     **dict.fromkeys(("gt", "lt", "ge", "le"), (threshold_of_logits,)),
 }

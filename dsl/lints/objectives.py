@@ -6,9 +6,34 @@ from collections.abc import Iterator, Mapping
 
 from dsl.diagnostics import Diagnostic, Label
 from dsl.ir import Graph, Value
-from dsl.lints.facts import GAIN, LIKELY, LOSS, UNLIKELY, Facts, of_kind
+from dsl.lints.facts import DROPPED, GAIN, LIKELY, LOSS, NONE, NORMED, SUMMED, UNLIKELY, Facts, of_kind
 from dsl.lints.place import warning
 from dsl.training import Objective, Training
+
+
+def summed(objective: Objective, graph: Graph, known: Mapping[Value, Facts]) -> Iterator[Diagnostic]:
+    """A classification whose loss grows with the batch."""
+    fact = of_kind(known[next(iter(graph.outputs.values()))], SUMMED)
+    if fact is not None:
+        message = f"`{objective.name}` is a sum over the examples: its gradient, and so each step, grows with the batch"
+        labels = (Label(fact.span, "summed here"),)
+        help = "leave `reduction` out for the mean, or divide by the number of examples"
+        yield warning("DL1008", message, objective.span, labels=labels, help=help)
+
+
+def outputs(graph: Graph, known: Mapping[Value, Facts]) -> Iterator[Diagnostic]:
+    """Results of a model that dropout or a norm has changed last."""
+    for name, value in graph.outputs.items():
+        facts = known.get(value, NONE)
+        dropped, normed = of_kind(facts, DROPPED), of_kind(facts, NORMED)
+        if dropped is not None:
+            message = (
+                f"the result `{name}` of `{graph.definition}` has dropout as its last step, which drops the output in training"
+            )
+            yield warning("DL1016", message, dropped.span, help="put the dropout before the last layer")
+        elif normed is not None and name in ("logits", "scores"):
+            message = f"the result `{name}` of `{graph.definition}` has a norm as its last step: all logits are on one scale"
+            yield warning("DL1017", message, normed.span, help="put the norm before the last layer, or scale what it gives")
 
 
 def wrong_sign(training: Training, objective: Objective, graph: Graph, known: Mapping[Value, Facts]) -> Iterator[Diagnostic]:
