@@ -99,6 +99,11 @@ def test_conv_same_with_a_stride_is_the_ceiling() -> None:
     assert node.attributes["padding"] == ((1, 1), (0, 1))
 
 
+def test_conv_full_sees_every_place_at_which_the_kernel_touches_x() -> None:
+    x, weight = floats(1, 2, 5, 6), floats(3, 2, 2, 3)
+    same(apply("conv", x, weight, padding="full", dilation=(2, 1)), F.conv2d(t(x), t(weight), padding=(2, 2), dilation=(2, 1)))
+
+
 def test_conv_sizes_are_algebra() -> None:
     x, weight = f32(B, 3, H, W), f32(8, 3, 3, 3)
     assert shape_of("conv", x, weight, padding=1) == ["B", "8", "H", "W"]
@@ -124,7 +129,9 @@ def test_conv_refuses_what_has_no_meaning() -> None:
     )
     assert message("conv", x, f32(4, 3, 3, 3), padding=(1, 1, 1)) == "padding: `padding` has 3 numbers for 2 spatial axes"
     assert message("conv", x, f32(4, 3, 3, 3), padding=-1) == "padding: `padding` must be at least 0, not -1"
-    assert message("conv", x, f32(4, 3, 3, 3), padding="full").startswith("padding: `padding` must be a number, a list")
+    assert message("conv", x, f32(4, 3, 3, 3), padding="half") == (
+        'padding: `padding` must be a number, a list of numbers or of pairs, "same", "valid", "full", not "half"'
+    )
     assert message("conv", f32(B, 3), f32(4, 3)).startswith("x: x is f32[B, 3], with 2 axes")
     assert message("conv", x, f32(4, 3, 3)).startswith("weight: weight is f32[4, 3, 3], with 3 axes")
     assert message("conv", x, TensorType(DType.F16, (4, 3, 3, 3))).startswith("weight: x is f32[B, 3, 8, 8] and weight is f16")

@@ -17,11 +17,11 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 from tests.mutation.mutators import Mutant
 from tests.mutation.page import written_page
 from tests.mutation.reach import Reach, read_reach, record
-from tests.mutation.subjects import PATHS, ROOT, TESTS, rules, same_program, sample
+from tests.mutation.subjects import PATHS, ROOT, TESTS, own_tests, rules, same_program, sample
 from tests.mutation.trial import Verdict, exchangeable, in_child, try_collected, try_from_the_start, warm_up
 
 FOLDER = ROOT / "build" / "mutants"
-BUDGET = 6.0
+BUDGET = 12.0
 """Seconds of tests for one mutant."""
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     warm_up()
     reach = reached()
     found = drawn(chosen)
-    work = [(m, reach.of(m, BUDGET)) for m in found if not _settled(m, verdicts, chosen)]
+    work = [(m, reach.of(m, own_tests(m), BUDGET)) for m in found if not _settled(m, verdicts, chosen)]
     began = time.monotonic()
 
     def said(mutant: Mutant, verdict: Verdict) -> None:

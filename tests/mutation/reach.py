@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -31,19 +32,18 @@ class Reach:
         """Whether the change runs when the file is imported."""
         return _name(mutant.path, mutant.around[0]) in self.imports
 
-    def of(self, mutant: Mutant, budget: float) -> list[str]:
-        """The tests for a mutant, the shortest first, as many as end within a budget of seconds (three at least)."""
+    def of(self, mutant: Mutant, own: Sequence[str], budget: float) -> list[str]:
+        """The tests for a mutant, the shortest first: those of its `own` files, then others, as many as end within a budget of seconds."""
         for place in mutant.around:
-            found = sorted(self.tests.get(_name(mutant.path, place), []), key=lambda t: (self.seconds[t], t))
+            found = sorted(
+                self.tests.get(_name(mutant.path, place), []), key=lambda t: (t.partition("::")[0] not in own, self.seconds[t])
+            )
             if found:
-                total = 0.0
-                kept: list[str] = []
-                for test in found:
-                    total += self.seconds[test]
-                    if total > budget and len(kept) >= 3:
-                        break
-                    kept.append(test)
-                return kept
+                ends = accumulate(self.seconds[test] for test in found)
+                return sorted(
+                    (t for i, (t, end) in enumerate(zip(found, ends, strict=True)) if i < 3 or end < budget),
+                    key=lambda t: self.seconds[t],
+                )
         return []
 
     def save(self, path: Path) -> None:

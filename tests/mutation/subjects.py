@@ -36,6 +36,12 @@ TESTS = tuple(
     )
 )  # fmt: skip
 """Fast tests of these files. The others of the suite might kill more."""
+OWN = {
+    "dsl/ops": ("ops", "ops_conv", "ops_shape", "sugar"),
+    "dsl/passes": ("passes",),
+    "backends": ("onnx", "onnx_blocks", "recurrent"),
+}
+"""Those that were written for the files of a folder come first."""
 
 WORDS = {"shown", "written_product", "_factor", "written", "refused", "_listed"}
 """Functions that only write texts of errors."""
@@ -45,6 +51,11 @@ def rules(path: str) -> list[Mutant]:
     """The mutants of a file: in dsl/ops without those of the references, which compute arrays, and of texts."""
     skipped = WORDS | (_references(path) if path in SHAPE_RULES else set())
     return [m for m in mutants(ROOT, path) if not skipped & set(m.function.split("."))]
+
+
+def own_tests(mutant: Mutant) -> tuple[str, ...]:
+    """The files of tests that were written for what is mutated."""
+    return tuple(f"tests/test_{name}.py" for name in OWN[mutant.path.rpartition("/")[0]])
 
 
 def _references(path: str) -> set[str]:
