@@ -12,7 +12,7 @@ import numpy as np
 from backends.base import Arrays, Artifact, EmitOptions, Result, TrainOptions
 from dsl import syntax
 from dsl.allowed import not_allowed
-from dsl.diagnostics import Diagnostic
+from dsl.diagnostics import Diagnostic, printable
 from dsl.elaborate.program import (
     MOST_PARAMETERS,
     Elaborated,
@@ -189,7 +189,8 @@ def run_program(
 
 
 def _name(spec: Spec) -> str:
-    return spec.name if isinstance(spec, Source) else "<stdin>" if str(spec) == "-" else Path(spec).name
+    """The name of a spec as generated files tell it: on one line, and text even where the name of the file is none."""
+    return printable(spec.name if isinstance(spec, Source) else "<stdin>" if str(spec) == "-" else Path(spec).name)
 
 
 # --- the commands, for Python ---------------------------------------------------------------------------------------------------------

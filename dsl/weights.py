@@ -10,15 +10,14 @@ import json
 import mmap
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from dsl.array_files import DAMAGED, member_header, read_member
 from dsl.build import numpy_dtype
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from dsl.files import explained, refuse_special, replacing
@@ -28,10 +27,6 @@ from dsl.ops.numpy_types import array_dtype
 from dsl.types import DType
 
 __all__ = ["initial_weights", "load_weights", "save_weights"]
-
-UNREADABLE_ARCHIVE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, TokenError)
-"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives, TokenError a header of an array
-that does not end."""
 
 MOST_SHOWN = 20
 """How many names of one kind of problem a message lists."""
@@ -252,7 +247,7 @@ def _npz(path: str | Path) -> dict[str, Stored]:
             if any(m.filename.endswith("data.pkl") for m in members):
                 raise _pickle(path)
             found = {m.filename.removesuffix(".npy"): _array(path, archive, m) for m in members}
-    except UNREADABLE_ARCHIVE as error:
+    except DAMAGED as error:
         raise _unreadable(path, str(error)) from None
     if len(found) < len(members):
         raise _unreadable(path, "an array is in it twice")
@@ -260,22 +255,17 @@ def _npz(path: str | Path) -> dict[str, Stored]:
 
 
 def _array(path: str | Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Stored:
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, element = reader(file)
-    if element.hasobject:
-        raise _pickle(path)
+    header = member_header(archive, member)
 
     def read() -> np.ndarray:
         try:
-            with zipfile.ZipFile(path) as again, again.open(member) as file:
-                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-        except UNREADABLE_ARCHIVE as error:
+            with zipfile.ZipFile(path) as again:
+                return read_member(again, member)
+        except DAMAGED as error:
             raise _unreadable(path, str(error)) from None
 
-    dtype = array_dtype(np.empty(0, element))
-    return Stored(str(dtype or element), tuple(shape), read)
+    dtype = array_dtype(np.empty(0, header.dtype))
+    return Stored(str(dtype or header.dtype), header.shape, read)
 
 
 def _other_constants(program: Program, weights: Mapping[str, np.ndarray], also: Container[str]) -> Iterator[str]:

@@ -240,6 +240,42 @@ def test_weights_that_lie(dslc: Dslc, data: bytes) -> None:
     assert not Path("m.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ("(2147483648,)", "it says that it has float32[2147483648], and ends before"),
+        ("(18446744073709551616,)", "ends before"),
+        ("(-1, -3)", "ends before"),
+        ("(3,), 'a': 1", "Header does not contain the correct keys"),
+        ("(" * 200, "it has no header"),
+    ],
+    ids=["2 GB", "beyond 64 bits", "negative", "more keys", "deep"],
+)
+def test_an_array_that_lies_is_read_nowhere(dslc: Dslc, shape: str, reason: str) -> None:
+    """Nothing is allocated for what is not there."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(12)
+    Path("a.npy").write_bytes(data)
+    with zipfile.ZipFile("a.npz", "w") as archive:
+        archive.writestr("x.npy", data)
+    for given in ("x=a.npy", "a.npz"):
+        code, error = dslc("run", "tiny.dl", "--inputs", given)
+        assert code == 4 and "error[DL0822]: cannot read" in error and (reason in error or shape.startswith("(((")), error
+    code, error = dslc("run", "tiny.dl", "--inputs", "x=[[1, 2, 3]]", "--weights", "a.npz")
+    assert code == 1 and "error[DL0803]" in error
+
+
+def test_an_input_in_a_damaged_archive(dslc: Dslc) -> None:
+    Path("a.npy").write_bytes(b"PK\x03\x04")
+    assert dslc("run", "tiny.dl", "--inputs", "x=a.npy")[0] == 4
+    np.savez_compressed("a.npz", allow_pickle=False, x=np.random.default_rng(0).random((2, 3)))
+    data = bytearray(Path("a.npz").read_bytes())
+    data[60:80] = b"\xff" * 20
+    Path("a.npz").write_bytes(data)
+    code, error = dslc("run", "tiny.dl", "--inputs", "a.npz")
+    assert code == 4 and "error[DL0822]: cannot read `a.npz`" in error
+
+
 def test_weights_in_a_damaged_archive(dslc: Dslc) -> None:
     np.savez_compressed(
         "w.npz", allow_pickle=False, **{"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.ones(2, np.float32)}

@@ -50,4 +50,4 @@ def print_json(value: object) -> None:
 
 def write_text(path: str, text: str, *, inputs: Iterable[str] = ()) -> None:
     """Text to a file, wholly or not at all, or to standard output for `-`."""
-    write_atomically(path, text.encode(), inputs=inputs)
+    write_atomically(path, text.encode(errors="backslashreplace"), inputs=inputs)  # names of files need not be text

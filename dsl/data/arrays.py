@@ -5,23 +5,17 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
-from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
 
+from dsl.array_files import DAMAGED, member_header, read_header, read_member
 from dsl.data.columns import ArrayColumn, Column
 from dsl.data.problems import declared, listed, unmatched, unreadable, why
 from dsl.diagnostics import did_you_mean
 from dsl.types import TensorType
-
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, MemoryError, TokenError)
-"""What reading an archive raises: RuntimeError is what an encrypted one or an unknown compression gives, MemoryError one that says it is
-huge, TokenError a header that does not end."""
 
 _LOCAL_HEADER = 30
 """The fixed part of what stands before a member of a zip file; its bytes 26 to 29 are the lengths of the name and of the extra."""
@@ -46,7 +40,7 @@ class ArrayFile:
         try:
             with open(self.name, "rb") as file:
                 return {name: ArrayColumn(_mapped(self.name, file, os.fstat(file.fileno()).st_size))}
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise unreadable(self.name, why(error)) from None
 
 
@@ -66,7 +60,7 @@ class ArchiveFile:
                 if any(name not in members for name in wanted):
                     raise _other_names(self.name, wanted, {n: _described(archive, m) for n, m in members.items()})
                 return {name: ArrayColumn(self._array(archive, members[name])) for name in wanted}
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise unreadable(self.name, why(error)) from None
 
     def _members(self, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -80,8 +74,7 @@ class ArchiveFile:
 
     def _array(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-            with archive.open(member) as compressed:
-                return np.asarray(np.lib.format.read_array(compressed, allow_pickle=False))
+            return read_member(archive, member)
         with open(self.name, "rb") as file:
             file.seek(member.header_offset)
             header = file.read(_LOCAL_HEADER)
@@ -104,28 +97,14 @@ def _other_names(path: str, wanted: Mapping[str, TensorType], found: Mapping[str
 
 
 def _described(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    with archive.open(member) as file:
-        shape, _, dtype = _header(file)
-    return f"{dtype}[{', '.join(map(str, shape))}]"
-
-
-def _header(file: object) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether the first axis is the fastest, element type; the file stands at the values then."""
-    version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = reader(file)  # type: ignore[arg-type]
-    return tuple(shape), fortran, dtype
+    return str(member_header(archive, member))
 
 
 def _mapped(path: str, file: BinaryIO, stop: int) -> np.ndarray:
     """The array that begins where the file stands, and has to end before byte `stop`."""
-    shape, fortran, dtype = _header(file)
-    if dtype.hasobject:
-        raise unreadable(path, "it holds Python objects, which are refused: opening them could run code")
-    if not shape:
+    header = read_header(file, stop)
+    if not header.shape:
         raise unreadable(path, "it holds one number and no rows")
-    if min(shape) < 0 or file.tell() + dtype.itemsize * prod(shape) > stop:
-        raise unreadable(path, f"it says that it has {dtype}[{', '.join(map(str, shape))}], and ends before")
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+    if 0 in header.shape:
+        return np.empty(header.shape, header.dtype)
+    return np.memmap(path, header.dtype, "r", file.tell(), header.shape, "F" if header.fortran else "C")
