@@ -16,7 +16,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from tests.mutation.mutators import Mutant
 from tests.mutation.page import written_page
-from tests.mutation.reach import Reach, read_reach, record
+from tests.mutation.reach import Reach, read_reach, record, together
 from tests.mutation.subjects import PATHS, ROOT, TESTS, own_tests, rules, same_program, sample
 from tests.mutation.trial import Verdict, exchangeable, in_child, try_collected, try_from_the_start, warm_up
 
@@ -33,6 +33,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--file", action="append", help="only this file; repeatable")
     parser.add_argument("--again", action="store_true", help="keep the verdicts of earlier runs, and try again who survived")
     parser.add_argument("--keep", action="store_true", help="keep the verdicts of earlier runs, and try only new ones")
+    parser.add_argument("--fresh", action="store_true", help="measure anew what the tests reach, though their files are the same")
     parser.add_argument("--list", action="store_true", help="only say how many mutants there are")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "mutants.md")
     return parser.parse_args()
@@ -53,14 +54,17 @@ def _settled(mutant: Mutant, verdicts: Mapping[str, Verdict], chosen: argparse.N
     return same_program(mutant) is not None or (known is not None and (chosen.keep or (chosen.again and known.killed)))
 
 
-def reached() -> Reach:
-    """Which test reaches what, measured anew where a file has changed."""
-    state = hashlib.sha1(b"".join((ROOT / path).read_bytes() for path in (*PATHS, *TESTS))).hexdigest()[:12]
-    out = FOLDER / f"reach-{state}.json"
-    if not out.exists():
-        print(f"measuring what {len(TESTS)} files of tests reach ...", flush=True)
-        in_child(lambda: record(ROOT, PATHS, TESTS, out), FOLDER / "reach.log", 1800)
-    return read_reach(out)
+def reached(fresh: bool) -> Reach:
+    """Which test reaches what, measured for each file of tests where it has changed."""
+    parts = []
+    for test in TESTS:
+        state = hashlib.sha1((ROOT / test).read_bytes()).hexdigest()[:12]
+        out = FOLDER / f"{Path(test).stem}-{state}.json"
+        if fresh or not out.exists():
+            print(f"measuring what {test} reaches ...", flush=True)
+            in_child(lambda: record(ROOT, PATHS, [test], out), FOLDER / "reach.log", 1800)  # noqa: B023
+        parts.append(read_reach(out))
+    return together(parts)
 
 
 def main() -> None:
@@ -73,7 +77,7 @@ def main() -> None:
     results = FOLDER / "verdicts.json"
     verdicts = {k: Verdict(**v) for k, v in json.loads(results.read_text()).items()} if results.exists() else {}
     warm_up()
-    reach = reached()
+    reach = reached(chosen.fresh)
     found = drawn(chosen)
     work = [(m, reach.of(m, own_tests(m), BUDGET)) for m in found if not _settled(m, verdicts, chosen)]
     began = time.monotonic()

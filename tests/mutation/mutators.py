@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-Place = tuple[int, int]
-"""Line and column of a statement, or of a lambda."""
+Place = str
+"""A statement or a lambda by its text and function: `dsl/ops/sizes.py dim: return value`."""
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -90,13 +90,13 @@ class Mutant:
 def mutants(root: Path, path: str) -> list[Mutant]:
     """Every mutant of the functions of one file, in the order of the text."""
     text = (root / path).read_text()
-    walk = _Walk(ast.parse(text))
+    walk = Walk(ast.parse(text))
     found: list[Mutant] = []
     for number, node in enumerate(walk.nodes):
         for choice, (change, _) in enumerate(walk.changes(node)):
             line = getattr(node, "lineno", 0)
             code = text.splitlines()[line - 1].strip()
-            places = walk.places(node)
+            places = walk.places(path, node)
             found.append(Mutant(path, line, walk.function(node), code, change, number, choice, places))
     return sorted(_distinct(found), key=lambda m: (m.line, m.node, m.choice))
 
@@ -108,14 +108,14 @@ def _distinct(found: list[Mutant]) -> list[Mutant]:
 
 def mutated(text: str, mutant: Mutant) -> ast.Module:
     """The module with the change made."""
-    walk = _Walk(ast.parse(text))
+    walk = Walk(ast.parse(text))
     node = walk.nodes[mutant.node]
     replacement = [new for _, new in walk.changes(node)][mutant.choice]
     walk.replace(node, ast.copy_location(replacement, node))
     return ast.fix_missing_locations(walk.tree)
 
 
-class _Walk:
+class Walk:
     """A parsed file, with what surrounds each node."""
 
     def __init__(self, tree: ast.Module) -> None:
@@ -130,9 +130,12 @@ class _Walk:
             node = self.parent[node]
             yield node
 
-    def places(self, node: ast.AST) -> tuple[Place, ...]:
+    def places(self, path: str, node: ast.AST) -> tuple[Place, ...]:
         """What runs the node, innermost first: lambdas and statements of the functions around it."""
-        return tuple((n.lineno, n.col_offset) for n in self.above(node) if isinstance(n, ast.stmt | ast.Lambda))
+        return tuple(self.place(path, n) for n in self.above(node) if isinstance(n, ast.stmt | ast.Lambda))
+
+    def place(self, path: str, node: ast.stmt | ast.Lambda) -> Place:
+        return f"{path} {self.function(node)}: {ast.unparse(node).strip().splitlines()[0]}"
 
     def function(self, node: ast.AST) -> str:
         return ".".join(n.name for n in self.above(node) if isinstance(n, ast.FunctionDef | ast.ClassDef))

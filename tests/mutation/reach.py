@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.hook import install
-from tests.mutation.mutators import Mutant, Place
+from tests.mutation.mutators import Mutant, Place, Walk
 
 NOTE = "__reached__"
 
 
 @dataclass(slots=True)
 class Reach:
-    """Tests by the statements that they reach, as `path:line:column`; `seconds` has every test that passed, `imports` the
+    """Tests by the statements that they reach, `seconds` has every test that passed, `imports` the
     statements that run at import."""
 
     tests: dict[str, list[str]] = field(default_factory=dict)
@@ -30,14 +30,12 @@ class Reach:
 
     def at_import(self, mutant: Mutant) -> bool:
         """Whether the change runs when the file is imported."""
-        return _name(mutant.path, mutant.around[0]) in self.imports
+        return mutant.around[0] in self.imports
 
     def of(self, mutant: Mutant, own: Sequence[str], budget: float) -> list[str]:
         """The tests for a mutant, the shortest first: those of its `own` files, then others, as many as end within a budget of seconds."""
         for place in mutant.around:
-            found = sorted(
-                self.tests.get(_name(mutant.path, place), []), key=lambda t: (t.partition("::")[0] not in own, self.seconds[t])
-            )
+            found = sorted(self.tests.get(place, []), key=lambda t: (t.partition("::")[0] not in own, self.seconds[t]))
             if found:
                 ends = accumulate(self.seconds[test] for test in found)
                 return sorted(
@@ -55,8 +53,15 @@ def read_reach(path: Path) -> Reach:
     return Reach(saved["tests"], saved["seconds"], saved["imports"])
 
 
-def _name(path: str, place: Place) -> str:
-    return f"{path}:{place[0]}:{place[1]}"
+def together(parts: Iterable[Reach]) -> Reach:
+    """What several files of tests reach."""
+    whole = Reach()
+    for part in parts:
+        whole.seconds |= part.seconds
+        whole.imports += part.imports
+        for place, tests in part.tests.items():
+            whole.tests.setdefault(place, []).extend(tests)
+    return whole
 
 
 class Recorder:
@@ -101,26 +106,19 @@ def record(root: Path, paths: Sequence[str], tests: Sequence[str], out: Path) ->
 
 def noted(path: str, text: str) -> ast.Module:
     """The module with a note before every statement of a function, and in every lambda."""
-    tree = ast.parse(text)
-    for function in [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]:
+    walk = Walk(ast.parse(text))
+    place = {n: walk.place(path, n) for n in walk.nodes if isinstance(n, ast.stmt | ast.Lambda)}
+    for function in [n for n in walk.nodes if isinstance(n, ast.FunctionDef)]:
         for node in ast.walk(function):
             for name in ("body", "orelse", "finalbody"):
                 block = getattr(node, name, None)
-                if isinstance(block, list) and not isinstance(node, ast.ClassDef) and not _is_noted(block):
-                    block[:] = [new for s in block for new in (_note(path, s), s)]
-    for node in [n for n in ast.walk(tree) if isinstance(n, ast.Lambda)]:
-        call = _call(path, node)
-        node.body = ast.Subscript(ast.Tuple([call, node.body], ast.Load()), ast.Constant(1), ast.Load())
-    return ast.fix_missing_locations(tree)
+                if isinstance(block, list) and not isinstance(node, ast.ClassDef) and all(s in place for s in block):
+                    block[:] = [new for s in block for new in (ast.Expr(_note(place[s])), s)]
+    for node in place:
+        if isinstance(node, ast.Lambda):
+            node.body = ast.Subscript(ast.Tuple([_note(place[node]), node.body], ast.Load()), ast.Constant(1), ast.Load())
+    return ast.fix_missing_locations(walk.tree)
 
 
-def _is_noted(block: list[ast.stmt]) -> bool:
-    return not block or (isinstance(block[0], ast.Expr) and NOTE in ast.unparse(block[0]))
-
-
-def _call(path: str, node: ast.stmt | ast.Lambda) -> ast.Call:
-    return ast.Call(ast.Name(NOTE, ast.Load()), [ast.Constant(_name(path, (node.lineno, node.col_offset)))], [])
-
-
-def _note(path: str, statement: ast.stmt) -> ast.stmt:
-    return ast.copy_location(ast.Expr(_call(path, statement)), statement)
+def _note(place: Place) -> ast.Call:
+    return ast.Call(ast.Name(NOTE, ast.Load()), [ast.Constant(place)], [])
