@@ -1152,4 +1152,17 @@ CODES: dict[str, Code] = {
         "the same for two arguments",
         "A function is given two values that are computed alike from the same: `discriminator_loss(D(real), D(real))`.",
     ),
+    "DL1058": Code(
+        "a discount above 1",
+        "What follows a step counts `gamma` times as much as the step itself. Above 1 the values of a policy grow without bound.",
+    ),
+    "DL1059": Code(
+        "a distribution that is not drawn from",
+        "A block has the divergence of a distribution, and takes its center for the code, or stops the gradient of what it draws. "
+        "`normal_sample(center, std)` draws so that the gradient passes to both.",
+    ),
+    "DL1060": Code(
+        "a residual that adds nothing",
+        "A layer with `Residual` in its name has no sum: its input is not added to what is computed from it.",
+    ),
 }

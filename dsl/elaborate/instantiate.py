@@ -474,9 +474,11 @@ class Instantiator:
         return names
 
     def _check_agreement(self, instance: Instance, graph: Graph, span: Span) -> None:
+        own = dict(owned(graph)) if instance.graphs else {}
         for other in instance.graphs:
-            for name, parameter in graph.parameters.items():
-                known = other.parameters.get(name)
+            others = dict(owned(other))
+            for name, parameter in own.items():
+                known = others.get(name)
                 if known is not None and known.type != parameter.type:
                     raise SpecError(
                         Diagnostic(

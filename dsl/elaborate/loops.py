@@ -13,7 +13,7 @@ from dsl.elaborate.blocks import Block, block_call, open_block
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.execute import require
 from dsl.elaborate.frame import Frame
-from dsl.elaborate.values import Tensor, describe
+from dsl.elaborate.values import Instance, Tensor, describe
 from dsl.ir import Constraint, Value
 from dsl.source import Span
 from dsl.types import DType, TensorType
@@ -245,13 +245,17 @@ class Loops:
             raise error("DL0512", "`return` stands outside a loop", span, help="carry or emit what is needed after it")
 
     def _warn_unread(self, block: Block) -> None:
-        """Warn of what a loop is given step by step and does not look at."""
+        """Warn of what a loop is given step by step and does not look at, and of its layers that it does not apply."""
+        for name, binding in block.frame.names.items():
+            applied = binding.read or (isinstance(binding.value, Instance) and binding.value.used and binding.value.given is None)
+            if isinstance(binding.value, Instance) and not applied and not block.frame.unit.library:
+                self.context.warn("DL1003", f"the layer `{name}` is never applied", binding.span)
         for name, value in block.graph.inputs.items():
-            binding = block.frame.names.get(name)
-            if binding is None or binding.read or name.startswith("_") or block.frame.unit.library:
+            given = block.frame.names.get(name)
+            if given is None or given.read or name.startswith("_") or block.frame.unit.library:
                 continue
-            if isinstance(binding.value, Tensor) and binding.value.value == value:
-                self.context.warn("DL1001", f"`{name}` is never used", binding.span, help=f"call it `_{name}` if that is meant")
+            if isinstance(given.value, Tensor) and given.value.value == value:
+                self.context.warn("DL1001", f"`{name}` is never used", given.span, help=f"call it `_{name}` if that is meant")
 
     def _carried(self, block: Block, carry: syntax.Carry, old: Tensor) -> Tensor:
         """The value of a carried name at the end of a step, which has the type of its start."""

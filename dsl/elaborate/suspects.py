@@ -17,15 +17,26 @@ from dsl.elaborate.context import Context
 def warn_crossed_arguments(context: Context, owner: str, given: Mapping[str, Given]) -> None:
     """Warn where a positional argument has the name of another parameter, which is given another name. `given` is by parameter."""
     for parameter, argument in given.items():
-        other = _plain(argument)
-        if other is None or other == parameter or other not in given or argument.name is not None:
+        name = _plain(argument)
+        other = _meant(name, parameter, given) if name is not None and argument.name is None else None
+        if other is None:
             continue
-        instead = _plain(given[other])
-        if instead is None or instead == other:
-            continue
-        message = f"`{owner}` has a parameter `{other}`, and `{other}` is given for `{parameter}`: is the order right?"
-        help = f"it takes {', '.join(f'`{name}`' for name in given)} in this order; name them where this is meant: `{parameter}={other}`"
+        message = f"`{owner}` has a parameter `{other}`, and `{name}` is given for `{parameter}`: is the order right?"
+        help = f"it takes {', '.join(f'`{p}`' for p in given)} in this order; name them where this is meant: `{parameter}={name}`"
         context.warn("DL1040", message, argument.place, help)
+
+
+def _meant(name: str, parameter: str, given: Mapping[str, Given]) -> str | None:
+    """The other parameter that `name` seems to be for: one of that name, which is given another; or, of parameters of one letter, one
+    that has changed places with this one: `attention(query, values, keys)` of q, k and v."""
+    if name != parameter and name in given and _plain(given[name]) not in (None, name):
+        return name
+    for other, argument in given.items():
+        instead = _plain(argument)
+        letters = other != parameter and len(other) == len(parameter) == 1 and argument.name is None
+        if letters and instead is not None and name.startswith(other) and instead.startswith(parameter):
+            return other
+    return None
 
 
 def warn_crossed_results(context: Context, pattern: syntax.TuplePattern, results: Sequence[str]) -> None:
@@ -46,6 +57,8 @@ def warn_declarations(context: Context, file: syntax.File) -> None:
             _warn_never_updated(context, definition)
         if isinstance(definition, syntax.Module):
             _warn_unread(context, definition, used)
+        if isinstance(definition, syntax.Function):
+            _warn_unread_arguments(context, definition)
 
 
 def _warn_unread(context: Context, definition: syntax.Module, used: frozenset[str]) -> None:
@@ -56,6 +69,17 @@ def _warn_unread(context: Context, definition: syntax.Module, used: frozenset[st
                 context.warn("DL1003", f"the layer `{declared.name}` is never applied", declared.name_span)
         elif declared.name not in used:
             context.warn("DL1001", f"the {_kind(declared)} `{declared.name}` is never used", declared.name_span)
+
+
+def _warn_unread_arguments(context: Context, definition: syntax.Function) -> None:
+    """Warn of arguments of a function that it does not look at; rules and schedules have theirs by their form."""
+    if any(p.name in ("step", "fan_in", "fan_out") for p in definition.parameters):
+        return
+    read = set(_names(_nodes((definition.body, definition.backward))))
+    for parameter in definition.parameters:
+        sizes = set(_names(_nodes(parameter.type)))
+        if parameter.name not in read and not parameter.name.startswith("_") and not sizes & read:
+            context.warn("DL1004", f"the argument `{parameter.name}` of `{definition.name}` is never used", parameter.span)
 
 
 def _warn_never_updated(context: Context, definition: syntax.Module | syntax.Train) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Graph, Program
-from dsl.lints import axes, layers, losses, masks, numerics, objectives, order, rates, sequence, targets
+from dsl.lints import axes, blocks, layers, losses, masks, numerics, objectives, order, rates, sequence, targets
 from dsl.lints.place import Lint
 from dsl.lints.walk import Walk
 from dsl.training import Training
@@ -24,7 +24,7 @@ def _registered(*themes: Mapping[str, tuple[Lint, ...]]) -> dict[str, Sequence[L
     return dict(found)
 
 
-LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, numerics.LINTS, masks.LINTS, order.LINTS, targets.LINTS)
+LINTS = _registered(losses.LINTS, layers.LINTS, axes.LINTS, numerics.LINTS, masks.LINTS, order.LINTS, targets.LINTS, blocks.LINTS)
 """The lints for each operator, by its name: a primitive, or a function or layer of the library."""
 
 OF_LAYERS = (*layers.ALWAYS, *numerics.ALWAYS)
@@ -36,20 +36,22 @@ def lint(program: Program) -> tuple[Diagnostic, ...]:
     walk = Walk(LINTS, OF_LAYERS)
     for graph in program.entries.values():
         walk.found.extend(objectives.outputs(graph, walk.root(graph, examples(graph))))
-    return tuple(walk.found)
+    return (*walk.found, *blocks.residuals_without_sum(program.entries.values()))
 
 
 def lint_training(training: Training) -> tuple[Diagnostic, ...]:
     """What the lints find in a `train` block and the layers that it trains."""
     walk = Walk(LINTS, OF_LAYERS)
     found: list[Diagnostic] = []
-    seen = [d for graph in training.program.entries.values() for d in sequence.sees_its_target(graph)]
     known = {name: walk.root(graph, examples(graph)) for name, graph in training.program.entries.items()}
     for objective in training.objectives:
         graph = training.program.entries[objective.entry]
         found.extend(objectives.wrong_sign(training, objective, graph, known[objective.entry]))
         found.extend(objectives.summed(objective, graph, known[objective.entry]))
-    return (*walk.found, *found, *rates.out_of_range(training), *seen, *targets.compared(training))
+    graphs = training.program.entries.values()
+    seen = [d for graph in graphs for d in sequence.sees_its_target(graph)]
+    block = [*rates.out_of_range(training), *targets.compared(training), *blocks.whole_block(training)]
+    return (*walk.found, *found, *seen, *block, *blocks.residuals_without_sum(graphs))
 
 
 def examples(graph: Graph) -> frozenset[str]:

@@ -32,6 +32,20 @@ def taken_apart_in_another_order(place: Place) -> Iterator[Diagnostic]:
             yield warning("DL1044", message, place.span, labels=labels, help="a pattern has the same order on the way in and out")
 
 
+def columns_before_rows(place: Place) -> Iterator[Diagnostic]:
+    """The places of a map in one row, column by column, where everything else counts them row by row."""
+    node, graph = place.operand(0), place.graph
+    if node.op != "permute" or not _is_map(graph, node.inputs[0]) or graph.type(node.inputs[0]).rank != 4:
+        return
+    order, start = node.attributes["order"], 0
+    assert isinstance(order, tuple)
+    for old, new in reversed(list(_segments(place.shape(0), place.node.type.shape))):
+        if len(old) == 2 and len(new) == 1 and order[start : start + 2] == (3, 2):
+            message = "the places of this map are put in a row as (w h), column by column"
+            yield warning("DL1044", message, place.span, help="`(h w)` is the order of a picture, of `flatten` and of `reshape`")
+        start += len(old)
+
+
 def batch_not_first(place: Place) -> Iterator[Diagnostic]:
     """A recurrent or attentional layer that is given sequences with the time first."""
     shape = place.shape(0)
@@ -158,7 +172,7 @@ _SEQUENTIAL = (
     "TransformerEncoder", "TransformerEncoderLayer", "TransformerDecoder", "TransformerDecoderLayer",
 )  # fmt: skip
 LINTS: Mapping[str, tuple[Lint, ...]] = {
-    "reshape": (taken_apart_in_another_order,),
+    "reshape": (taken_apart_in_another_order, columns_before_rows),
     **dict.fromkeys(_SEQUENTIAL, (batch_not_first,)),
     **dict.fromkeys(("roll", "cumsum"), (rolls_examples,)),
     "matmul": (weighs_along_another_axis,),

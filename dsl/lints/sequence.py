@@ -103,7 +103,9 @@ class Sequences:
                 whole = seen.ahead == inf
                 extent = "all of it" if whole else "that place of it" if seen.ahead == wanted.ahead else "what comes after it"
                 message = f"the guess at each place sees its target: it is made from `{name}`, and sees {extent}"
-                help = "a model of the next token reads `tokens[:, :-1]`, has the target `tokens[:, 1:]`, and looks back only (`causal=true`)"
+                help = (
+                    "a model of the next token reads `x[:, :-1]`, has the target `x[:, 1:]`, and looks back only (`causal=true`)"
+                )
                 labels = (Label(graph.node(node.inputs[0]).span, "the guess"),)
                 self.found.setdefault(node.span, warning("DL1050", message, node.span, labels=labels, help=help))
 
