@@ -10,7 +10,6 @@ from dsl.lints.facts import (
     BOUNDED,
     CAST_LABELS,
     DROPPED,
-    LEARNED,
     LOG_PROBABILITIES,
     NORMED,
     PROBABILITIES,
@@ -135,15 +134,6 @@ def _given(code: str, message: str, place: Place, fact: Fact, help: str) -> Diag
 LOGIT_LOSSES = ("cross_entropy", "token_cross_entropy", "soft_cross_entropy", "bce_with_logits", "focal_loss")
 
 
-def difference_to_labels(place: Place) -> Iterator[Diagnostic]:
-    """What a network says minus the number of a class. A probability minus 0 or 1 has a meaning."""
-    for labels, other in (place.operands, place.operands[::-1]):
-        fact = of_kind(labels, CAST_LABELS)
-        if fact is not None and of_kind(other, LEARNED) and not of_kind(other, SIGMOID, PROBABILITIES, CAST_LABELS):
-            help = "use `cross_entropy(logits, label)`, or `one_hot` of the labels; declare the input `float` if it is a quantity"
-            yield _given("DL1015", "a difference to the number of a class treats the class as a quantity", place, fact, help)
-
-
 def rectified_prediction(place: Place) -> Iterator[Diagnostic]:
     """A regression whose last step is a relu, or dropout."""
     fact = of_kind(place.operands[0], RECTIFIED, DROPPED)
@@ -169,7 +159,6 @@ LINTS: Mapping[str, tuple[Lint, ...]] = {
     **dict.fromkeys(
         (*_LOGITS, "categorical_entropy", "bernoulli_entropy", "categorical_sample", "softplus"), (given_probabilities,)
     ),
-    "sub": (difference_to_labels,),
     "sigmoid": (normalised_twice, squashed_scores),
     **dict.fromkeys(("mse", "mae", "huber", "smooth_l1"), (regression_on_labels, rectified_prediction)),
 }

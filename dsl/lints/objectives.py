@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from dsl.diagnostics import Diagnostic, Label
 from dsl.ir import Graph, Value
-from dsl.lints.facts import DROPPED, GAIN, LIKELY, LOSS, NONE, NORMED, SUMMED, UNLIKELY, Facts, of_kind
+from dsl.lints.facts import AFFINE, DROPPED, GAIN, LIKELY, LOSS, NONE, NORMED, SUMMED, UNLIKELY, Facts, of_kind
 from dsl.lints.place import warning
 from dsl.training import Objective, Training
 
@@ -26,7 +26,7 @@ def outputs(graph: Graph, known: Mapping[Value, Facts]) -> Iterator[Diagnostic]:
     for name, value in graph.outputs.items():
         facts = known.get(value, NONE)
         dropped, normed = of_kind(facts, DROPPED), of_kind(facts, NORMED)
-        if dropped is not None:
+        if dropped is not None and of_kind(facts, AFFINE):
             message = (
                 f"the result `{name}` of `{graph.definition}` has dropout as its last step, which drops the output in training"
             )
