@@ -145,6 +145,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(asked.format_message(), err=True)
         return 2
     except click.ClickException as wrong:
+        from dsl.diagnostics import printable
+
+        wrong.message = "\n".join(map(printable, wrong.message.split("\n")))
         wrong.show()
         return wrong.exit_code
     except (KeyboardInterrupt, click.Abort):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dsl.commands.options import FLOATS, json_option, model_options, specs_argument
-from dsl.commands.terminal import print_json, report
+from dsl.commands.terminal import print_json, report, tell
 from dsl.diagnostics import Diagnostic, SpecError
 
 
@@ -47,7 +47,7 @@ def check_command(
         return code
     report(findings)
     for line in lines:
-        click.echo(line)
+        tell(line)
     return code
 
 
@@ -69,7 +69,7 @@ def test_command(specs: tuple[str, ...], as_json: bool) -> int:
             results.append({"spec": spec, "title": title, "ok": not problems, "diagnostics": [d.as_json() for d in problems]})
             failures.extend(problems)
             if not as_json:
-                click.echo(f"{'ok' if not problems else 'FAILED'}  {spec}: {title}")
+                tell(f"{'ok' if not problems else 'FAILED'}  {spec}: {title}")
     passed = sum(bool(r["ok"]) for r in results)
     if as_json:
         print_json(results)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dsl.commands.options import FLOATS, model_options, spec_argument, weight_options
-from dsl.commands.terminal import report
+from dsl.commands.terminal import report, tell
 from dsl.diagnostics import Diagnostic, SpecError
 from dsl.ir import Program
 
@@ -94,7 +94,7 @@ def compile_command(
     read += [str(file_and_layer(weights)[0])] if weights is not None else []
     write_many({**files, place: made.artifact.content}, inputs=read)
     if place != "-":
-        click.echo(f"wrote {', '.join([place, *files])}", err=True)
+        tell(f"wrote {', '.join([place, *files])}", err=True)
 
 
 def _default_output(spec: str, suffix: str) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 from dsl import syntax
 from dsl.compiler import Spec, load
+from dsl.diagnostics import printable
 from dsl.draw import mermaid
 from dsl.elaborate.program import models
 from dsl.ir import Graph, Program
@@ -67,18 +69,20 @@ def page(shown: Sequence[Shown], output: str) -> Iterator[str]:
 
 def section(one: Shown, output: str, heading: str) -> Iterator[str]:
     """The lines of the section of one spec."""
-    place = Path(os.path.relpath(one.spec, Path(output).parent if output != "-" else ".")).as_posix()
+    place = quote(
+        Path(os.path.relpath(one.spec, Path(output).parent if output != "-" else ".")).as_posix(), errors="surrogateescape"
+    )
     summary = summarize(one.program)
     yield f"{heading} {one.program.name}"
     yield ""
-    yield f"[{one.spec}]({place}): {code_lines(one.spec)} lines, {summary.parameters:,} parameters."
+    yield f"[{_path(one.spec)}]({place}): {code_lines(one.spec)} lines, {summary.parameters:,} parameters."
     yield ""
     yield from (escaped(line) for line in opening_comment(one.spec))
     yield ""
     yield from _others(one)
     drawn = blocks_picture(one.program.main)
     if drawn is None:
-        yield f"The picture is too large for a page: `dslc show {one.spec} --graph html -o {Path(one.spec).stem}.html`."
+        yield f"The picture is too large for a page: `dslc show {_path(one.spec)} --graph html -o {_path(Path(one.spec).stem)}.html`."
         yield ""
     else:
         yield from _details("Picture", "mermaid", mermaid(drawn))
@@ -160,7 +164,7 @@ def _year(one: Shown) -> int:
 
 
 def _spoken(family: str) -> str:
-    return family.replace("_", " ")
+    return escaped(printable(family.replace("_", " ")))
 
 
 def _anchors(headings: Sequence[str]) -> Iterator[str]:
@@ -172,10 +176,16 @@ def _anchors(headings: Sequence[str]) -> Iterator[str]:
         seen[name] += 1
 
 
+def _path(name: str) -> str:
+    """The name of a file as a link shows it."""
+    return re.sub(r"([\\<>`\]])", r"\\\1", printable(name))
+
+
 def escaped(text: str) -> str:
-    """Text whose signs mean nothing to Markdown, but for what is in backticks."""
+    """Text whose signs mean nothing to Markdown, but for what is in backticks; one that is never closed quotes nothing."""
     parts = text.split("`")
-    return "`".join(part if i % 2 else re.sub(r"([\\*_<|])", r"\\\1", part) for i, part in enumerate(parts))
+    quoted = range(1, len(parts) - 1, 2)
+    return "`".join(part if i in quoted else re.sub(r"([\\*_<|]|\](?=\())", r"\\\1", part) for i, part in enumerate(parts))
 
 
 def code_lines(spec: Spec) -> int:

@@ -6,7 +6,7 @@ import click
 import numpy as np
 
 from dsl.commands.options import FLOATS, model_options, output_option, settings_of, spec_argument
-from dsl.commands.terminal import report
+from dsl.commands.terminal import report, tell
 from dsl.ir import Program
 
 
@@ -61,4 +61,4 @@ def init_command(
     weights = initial_weights(made.program, seed) if grow is None else grown(made.program)
     save_weights(output, weights, made.program, inputs=[*([] if spec == "-" else [spec]), *([] if grow is None else [grow])])
     count = count_parameters(made.program.entries.values())
-    click.echo(f"wrote {output}: {len(weights)} tensors, {count:,} parameters", err=True)
+    tell(f"wrote {output}: {len(weights)} tensors, {count:,} parameters", err=True)

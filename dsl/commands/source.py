@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dsl.commands.options import output_option, spec_argument, specs_argument
-from dsl.commands.terminal import write_text
+from dsl.commands.terminal import tell, write_text
 from dsl.diagnostics import SpecError
 
 YAML = (".yaml", ".yml")
@@ -47,10 +47,10 @@ def fmt_command(specs: tuple[str, ...], check: bool, diff: bool) -> int:
         if diff:
             click.echo("".join(_diff(source.name, source.text, text)), nl=False)
         elif check:
-            click.echo(f"would change {spec}")
+            tell(f"would change {spec}")
         else:
             write_text(spec, text)
-            click.echo(f"formatted {spec}", err=True)
+            tell(f"formatted {spec}", err=True)
     if problems:
         raise SpecError([d for p in problems for d in p.diagnostics], exit_code=max(p.exit_code for p in problems))
     return 1 if different and (check or diff) else 0

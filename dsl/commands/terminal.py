@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from dsl.diagnostics import Diagnostic, render
+from dsl.diagnostics import Diagnostic, printable, render
 from dsl.files import write_atomically
 
 MOST_SHOWN = 100
@@ -41,6 +41,11 @@ def tally(diagnostics: Iterable[Diagnostic]) -> str:
     severities = [d.severity for d in diagnostics]
     counts = [(severities.count(kind), kind) for kind in ("error", "warning")]
     return ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for n, kind in counts if n)
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """A line with names in it that are not ours: what would change how a terminal shows it is written out."""
+    click.echo(printable(text), err=err)
 
 
 def print_json(value: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dsl.commands.options import FLOATS, device_option, dimension_sizes, json_option, settings_of, spec_argument
 from dsl.commands.progress import reporter, shown
-from dsl.commands.terminal import report
+from dsl.commands.terminal import report, tell
 from dsl.ir import Program
 from dsl.training import Training
 
@@ -152,7 +152,7 @@ def train_command(
         statistics |= measured(training, opened[0], measure)
         training = compiled(statistics)
         if not as_json:
-            click.echo(f"measured {', '.join(f'{n}={written(v)}' for n, v in statistics.items())}", err=True)
+            tell(f"measured {', '.join(f'{n}={written(v)}' for n, v in statistics.items())}", err=True)
     training, count = steps_of(compiled, training, Length(steps, epochs), opened[0].batch_count(batch))
     place = Path(out) if out is not None else Path("runs") / training.name
     job = prepare(training, found, opened, how, batch=batch, device=device, source=Path(spec).name, weights=begin)
@@ -176,7 +176,7 @@ def train_command(
     if not as_json:
         best = f"; the best validation was in step {outcome.best[0]}: {outcome.best[1]:.4g}" if outcome.best else ""
         last = f": {shown(outcome.values)}" if outcome.values else ""
-        click.echo(f"wrote {place}/weights.safetensors after step {outcome.step}{last}{best}", err=True)
+        tell(f"wrote {place}/weights.safetensors after step {outcome.step}{last}{best}", err=True)
     if outcome.interrupted:
         click.echo(f"interrupted in step {outcome.step} of {count}; `--resume` goes on", err=True)
         return INTERRUPTED
