@@ -231,7 +231,9 @@ def _awaited(child: int, start: float, after: float | None, number: int) -> int:
         os.close(ends)
 
 
-CHANGES = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "os.truncate", "shutil.rmtree"})
+CHANGES = frozenset(
+    {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "os.truncate", "shutil.rmtree"}
+)
 """The events of Python's audit hooks by which a command line changes files; of `open` those that write."""
 
 

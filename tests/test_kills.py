@@ -56,7 +56,9 @@ COMMANDS = {
     "init": Command(("init", "net.dl"), "net.safetensors", ("--seed", "1"), ("--seed", "2")),
     "torch": Command(("compile", "net.dl", "-b", "torch"), "net.py", ("--set", "width=41"), ()),
     "jax": Command(("compile", "net.dl", "-b", "jax"), "net_jax.py", ("--set", "width=41"), ()),
-    "onnx": Command(("compile", "net.dl", "-b", "onnx"), "net.onnx", ("--weights", "a.safetensors"), ("--weights", "b.safetensors")),
+    "onnx": Command(
+        ("compile", "net.dl", "-b", "onnx"), "net.onnx", ("--weights", "a.safetensors"), ("--weights", "b.safetensors")
+    ),
 }
 
 TRAIN = ["train", "blocks.dl", "Plain", "--data", "clouds.npz", "--batch", "16", "--steps", STEPS, "--every-save", "2", "--out"]
@@ -75,9 +77,27 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sandbox(scene: Path) -> Iterator[Sandbox]:
     """Every command was run once in the process that is forked, so that what is killed is its work and not its imports."""
-    inits = [["init", str(scene / "net.dl"), "-o", str(scene / f"{name}.safetensors"), "--seed", name_seed] for name, name_seed in (("a", "3"), ("b", "4"))]
-    compiles = [["compile", str(scene / "net.dl"), "-b", target, "-o", str(scene / f"warm.{target}")] for target in ("torch", "jax", "onnx")]
-    training = ["train", str(scene / "blocks.dl"), "Plain", "--data", str(scene / "clouds.npz"), "--batch", "16", "--steps", "4", "--out", str(scene / "warm")]
+    inits = [
+        ["init", str(scene / "net.dl"), "-o", str(scene / f"{name}.safetensors"), "--seed", name_seed]
+        for name, name_seed in (("a", "3"), ("b", "4"))
+    ]
+    compiles = [
+        ["compile", str(scene / "net.dl"), "-b", target, "-o", str(scene / f"warm.{target}")]
+        for target in ("torch", "jax", "onnx")
+    ]
+    training = [
+        "train",
+        str(scene / "blocks.dl"),
+        "Plain",
+        "--data",
+        str(scene / "clouds.npz"),
+        "--batch",
+        "16",
+        "--steps",
+        "4",
+        "--out",
+        str(scene / "warm"),
+    ]
     with Sandbox(*inits, *compiles, training) as started:
         yield started
 
@@ -331,5 +351,3 @@ def test_a_temporary_file_that_is_in_use_is_no_litter(folder: Path) -> None:
         write_atomically(place, b"quick")
         assert temporary.exists() and place.read_bytes() == b"quick"
     assert place.read_bytes() == b"slow" and not litter(folder)
-
-

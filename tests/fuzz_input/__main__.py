@@ -92,7 +92,9 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="all by default")
     options = parser.parse_args()
     found = 0
-    with Sandbox(["check", "specs/cnn/lenet.dl"], modules=["dsl.inputs", "dsl.weights", "dsl.commands.run", "PIL.Image"]) as sandbox:
+    with Sandbox(
+        ["check", "specs/cnn/lenet.dl"], modules=["dsl.inputs", "dsl.weights", "dsl.commands.run", "PIL.Image"]
+    ) as sandbox:
         for name in options.targets or TARGETS:
             search = Search(name, TARGETS[name](), sandbox, options.findings)
             search.run(options.n, options.seed)

@@ -103,13 +103,23 @@ def yaml_random() -> Cases:
     keys = st.one_of(st.sampled_from(KEYS), scalars.filter(lambda value: not isinstance(value, bytes)))
 
     def grown(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-        return st.one_of(st.dictionaries(st.sampled_from(KEYS), inner, max_size=6), st.lists(inner, max_size=5), st.dictionaries(keys, inner, max_size=3))
+        return st.one_of(
+            st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+            st.lists(inner, max_size=5),
+            st.dictionaries(keys, inner, max_size=3),
+        )
 
     head: dict[str, object] = {"model": "Net", "inputs": {"x": "float[B, 4]", "y": "int[B]"}}
     anything = st.recursive(scalars, grown, max_leaves=25)
     statements = st.lists(anything, max_size=6)
-    whole = st.one_of(anything, statements.map(lambda graph: {**head, "graph": graph}), st.dictionaries(st.sampled_from(KEYS), anything).map(lambda d: {**d, **head}))
-    dumped = st.builds(lambda value, flow: yaml.safe_dump(value, allow_unicode=True, default_flow_style=flow), whole, st.booleans())
+    whole = st.one_of(
+        anything,
+        statements.map(lambda graph: {**head, "graph": graph}),
+        st.dictionaries(st.sampled_from(KEYS), anything).map(lambda d: {**d, **head}),
+    )
+    dumped = st.builds(
+        lambda value, flow: yaml.safe_dump(value, allow_unicode=True, default_flow_style=flow), whole, st.booleans()
+    )
     return dumped.map(_spec("net.yaml"))
 
 
@@ -134,7 +144,9 @@ def settings() -> Cases:
         st.sampled_from([piece.decode(errors="surrogateescape").replace("\0", "") for piece in PIECES]),
     )  # fmt: skip
     pairs = st.lists(st.builds(lambda name, value: f"{name}={value}", st.sampled_from(names), values), min_size=1, max_size=3)
-    return pairs.map(lambda texts: Case(("check", "net.dl", *(p for text in texts for p in ("--set", text))), {"net.dl": HYPER.encode()}))
+    return pairs.map(
+        lambda texts: Case(("check", "net.dl", *(p for text in texts for p in ("--set", text))), {"net.dl": HYPER.encode()})
+    )
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------------------------
@@ -176,11 +188,30 @@ def _weights(name: str) -> Callable[[bytes], Case]:
 def weights_safetensors() -> Cases:
     """Damaged weight files, and headers that lie."""
     good = safetensors(tensors(), bytes(40))
-    numbers = st.one_of(st.sampled_from((0, 1, 2, 3, 24, 32, 40, -1, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30)), st.integers(), st.floats(), st.none())
-    names = st.one_of(st.sampled_from((*tensors(), "__metadata__", "fc", "", "../x", "a.b.c", "\u202e", "\x1b[2J")), st.text(max_size=5))
-    kinds = st.one_of(st.sampled_from(("F32", "F16", "BF16", "F64", "I8", "U8", "I64", "BOOL", "F8_E4M3", "F4", "C64", "", "f32", "U64", None, 3, [])))
-    entry = st.fixed_dictionaries({"dtype": kinds, "shape": st.lists(numbers, max_size=4), "data_offsets": st.lists(numbers, max_size=3)})
-    entries = st.one_of(entry, st.none(), st.text(max_size=3), st.lists(numbers, max_size=2), st.dictionaries(st.text(max_size=3), numbers, max_size=3))
+    numbers = st.one_of(
+        st.sampled_from((0, 1, 2, 3, 24, 32, 40, -1, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30)),
+        st.integers(),
+        st.floats(),
+        st.none(),
+    )
+    names = st.one_of(
+        st.sampled_from((*tensors(), "__metadata__", "fc", "", "../x", "a.b.c", "\u202e", "\x1b[2J")), st.text(max_size=5)
+    )
+    kinds = st.one_of(
+        st.sampled_from(
+            ("F32", "F16", "BF16", "F64", "I8", "U8", "I64", "BOOL", "F8_E4M3", "F4", "C64", "", "f32", "U64", None, 3, [])
+        )
+    )
+    entry = st.fixed_dictionaries(
+        {"dtype": kinds, "shape": st.lists(numbers, max_size=4), "data_offsets": st.lists(numbers, max_size=3)}
+    )
+    entries = st.one_of(
+        entry,
+        st.none(),
+        st.text(max_size=3),
+        st.lists(numbers, max_size=2),
+        st.dictionaries(st.text(max_size=3), numbers, max_size=3),
+    )
 
     def changed(more: dict[str, object], without: list[str], size: int, length: int | None) -> bytes:
         header = {name: entry for name, entry in tensors().items() if name not in without}
@@ -220,7 +251,23 @@ def _lying_npy() -> st.SearchStrategy[bytes]:
     """Arrays whose headers say what is not so."""
     sizes = st.one_of(st.sampled_from((0, 1, 3, -1, 2**31, 2**40, 2**62, 2**64)), st.integers(0, 5)).map(str)
     shapes = st.lists(sizes, max_size=4).map(lambda parts: f"({''.join(part + ', ' for part in parts)})")
-    kinds = st.sampled_from(("'<f4'", "'<f8'", "'>f4'", "'|O'", "'<U99999999999'", "'<U4'", "'|V8'", "'<M8[s]'", "[('a', '<f4')]", "'c16'", "'?'", "None", "'|b1'"))
+    kinds = st.sampled_from(
+        (
+            "'<f4'",
+            "'<f8'",
+            "'>f4'",
+            "'|O'",
+            "'<U99999999999'",
+            "'<U4'",
+            "'|V8'",
+            "'<M8[s]'",
+            "[('a', '<f4')]",
+            "'c16'",
+            "'?'",
+            "None",
+            "'|b1'",
+        )
+    )
     headers = st.builds(
         lambda kind, order, shape, more: f"{{'descr': {kind}, 'fortran_order': {order}, 'shape': {shape}, {more}}}",
         kinds, st.sampled_from(("False", "True", "0", "None")), shapes, st.sampled_from(("", "'a': 1", "**{}", "'shape': 3")),
@@ -231,13 +278,17 @@ def _lying_npy() -> st.SearchStrategy[bytes]:
         size = struct.pack("<H" if version == 1 else "<I", (len(text) + short) % 65536)
         return b"\x93NUMPY" + bytes((version, 0)) + size + text + body
 
-    return st.builds(built, st.sampled_from((1, 2, 3, 4, 0)), headers, st.sampled_from((0, 0, 0, 5, -5, 60000)), st.binary(max_size=64))
+    return st.builds(
+        built, st.sampled_from((1, 2, 3, 4, 0)), headers, st.sampled_from((0, 0, 0, 5, -5, 60000)), st.binary(max_size=64)
+    )
 
 
 def weights_npz() -> Cases:
     """Damaged archives of weights, and archives of arrays that lie."""
     good = [_npz(compressed, ARRAYS) for compressed in (False, True)]
-    return st.one_of(damaged(good, ARRAY_PIECES), st.lists(_lying_npy(), min_size=1, max_size=3).map(_zipped)).map(_weights("w.npz"))
+    return st.one_of(damaged(good, ARRAY_PIECES), st.lists(_lying_npy(), min_size=1, max_size=3).map(_zipped)).map(
+        _weights("w.npz")
+    )
 
 
 def _zipped(arrays: list[bytes]) -> bytes:
@@ -255,7 +306,9 @@ def inputs_files() -> Cases:
     array = _npy(np.ones((2, 3), np.float32))
     given = {"x": np.ones((2, 3), np.float32), "tokens": np.zeros(2, np.int64), "mask": np.ones(2, bool)}
     return st.one_of(
-        st.one_of(damaged([array], ARRAY_PIECES), _lying_npy()).map(lambda data: _run("--inputs", "x=a.npy", files={"a.npy": data})),
+        st.one_of(damaged([array], ARRAY_PIECES), _lying_npy()).map(
+            lambda data: _run("--inputs", "x=a.npy", files={"a.npy": data})
+        ),
         damaged([_npz(False, given), _npz(True, given)], ARRAY_PIECES).map(
             lambda data: _run("--inputs", "a.npz", files={"a.npz": data}, spec=BOTH)
         ),
@@ -295,7 +348,9 @@ def inputs_written() -> Cases:
     names = st.sampled_from(("x=", "tokens=", "mask=", "", "z=", "x ="))
     given = st.lists(st.builds(lambda name, text: name + text, names, texts), max_size=4)
     good = st.permutations(("x=[[1, 2, 3]]", "tokens=[1]", "mask=[true]"))
-    mixed = st.one_of(given, st.builds(lambda one, rest: [one, *rest[1:]], st.builds(lambda name, text: name + text, names, texts), good))
+    mixed = st.one_of(
+        given, st.builds(lambda one, rest: [one, *rest[1:]], st.builds(lambda name, text: name + text, names, texts), good)
+    )
     return mixed.map(lambda every: _run(*(p for text in every for p in ("--inputs", text)), files={}, spec=BOTH))
 
 
