@@ -3,6 +3,7 @@ allocated for it, and arrays of Python objects are never opened: that could run 
 
 from __future__ import annotations
 
+import sys
 import zipfile
 import zlib
 from math import prod
@@ -50,7 +51,7 @@ def read_header(file: IO[bytes], size: int) -> Header:
         raise ValueError(str(error) or "it has no header") from None
     if header.dtype.hasobject:
         raise ValueError(OBJECTS)
-    if any(not isinstance(n, int) or n < 0 for n in header.shape) or file.tell() + header.size > size:
+    if any(not isinstance(n, int) or not 0 <= n <= sys.maxsize for n in header.shape) or file.tell() + header.size > size:
         raise ValueError(f"it says that it has {header}, and ends before")
     return header
 

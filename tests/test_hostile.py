@@ -245,11 +245,12 @@ def test_weights_that_lie(dslc: Dslc, data: bytes) -> None:
     [
         ("(2147483648,)", "it says that it has float32[2147483648], and ends before"),
         ("(18446744073709551616,)", "ends before"),
+        ("(18446744073709551616, 0)", "ends before"),
         ("(-1, -3)", "ends before"),
         ("(3,), 'a': 1", "Header does not contain the correct keys"),
         ("(" * 200, "it has no header"),
     ],
-    ids=["2 GB", "beyond 64 bits", "negative", "more keys", "deep"],
+    ids=["2 GB", "beyond 64 bits", "beyond 64 bits and empty", "negative", "more keys", "deep"],
 )
 def test_an_array_that_lies_is_read_nowhere(dslc: Dslc, shape: str, reason: str) -> None:
     """Nothing is allocated for what is not there."""
