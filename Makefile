@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test learn systems gallery fuzz check format docs bench clean
+.PHONY: help demo test learn systems gallery fuzz check format docs bench clean faults
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ docs: $(READY)
 	$(BIN)/dslc ops --markdown -o docs/ops.md
 	$(BIN)/dslc explain --markdown -o docs/errors.md
 	$(BIN)/python benchmarks/line_counts.py
+
+## make faults  check the seeded faults of tests/faults, let the doctor look at what the check misses, and write docs/faults.md
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 ## make bench   compare with what a user would write by hand
 bench: $(READY)

@@ -18,7 +18,7 @@ from tests.faults.corpus import Fault
 from tests.small import SPECS, VARIANTS
 
 BATCH = 8
-STEPS = 200
+STEPS = 100
 """Of the short training of the doctor, where its own default would take hours for all faults."""
 
 
