@@ -34,15 +34,13 @@ class Reach:
 
     def of(self, mutant: Mutant, own: Sequence[str], budget: float) -> list[str]:
         """The tests for a mutant, the shortest first: those of its `own` files, then others, as many as end within a budget of seconds."""
-        for place in mutant.around:
-            found = sorted(self.tests.get(place, []), key=lambda t: (t.partition("::")[0] not in own, self.seconds[t]))
-            if found:
-                ends = accumulate(self.seconds[test] for test in found)
-                return sorted(
-                    (t for i, (t, end) in enumerate(zip(found, ends, strict=True)) if i < 3 or end < budget),
-                    key=lambda t: self.seconds[t],
-                )
-        return []
+        found = next((tests for place in mutant.around if (tests := self.tests.get(place))), [])
+        if not found and self.at_import(mutant):
+            found = [test for test in self.seconds if test.partition("::")[0] in own]
+        found = sorted(found, key=lambda t: (t.partition("::")[0] not in own, self.seconds[t]))
+        ends = accumulate(self.seconds[test] for test in found)
+        kept = [test for i, (test, end) in enumerate(zip(found, ends, strict=True)) if i < 3 or end < budget]
+        return sorted(kept, key=lambda t: self.seconds[t])
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({"tests": self.tests, "seconds": self.seconds, "imports": self.imports}))

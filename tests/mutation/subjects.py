@@ -31,7 +31,7 @@ PATHS = tuple(path for group in GROUPS.values() for path in group)
 TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
-        "ops", "ops_conv", "ops_shape", "dims", "sugar", "reference", "bad_specs", "differentiable", "passes", "onnx", "onnx_blocks",
+        "ops", "ops_conv", "ops_shape", "sugar", "reference", "bad_specs", "differentiable", "passes", "onnx", "onnx_blocks",
         "recurrent", "primitives_backends", "language",
     )
 )  # fmt: skip
