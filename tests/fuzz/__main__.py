@@ -31,6 +31,7 @@ def main(count: int, seed: int, out: Path, table: Path | None) -> None:
     reached: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     findings: list[str] = []
+    seconds: dict[str, float] = {}
     ran, batch, began = 0, 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -40,11 +41,13 @@ def main(count: int, seed: int, out: Path, table: Path | None) -> None:
             ran, batch = ran + max(done.ran, 1), batch + 1
             reached += done.reached
             counts += done.counts
+            for name, part in done.seconds.items():
+                seconds[name] = seconds.get(name, 0.0) + part
             findings += found
             for line in found:
                 progress.console.print(line, markup=False)
             progress.update(task, completed=ran, description=f"fuzz: {len(findings)} findings")
-    report(ran, time.monotonic() - began, reached, counts, findings)
+    report(ran, time.monotonic() - began, counts, seconds, findings)
     missing = sorted(name for name in {*CARDS, *library()} if not reached[name])
     if missing:
         console.print(f"never reached: {', '.join(missing)}", markup=False)
@@ -53,10 +56,12 @@ def main(count: int, seed: int, out: Path, table: Path | None) -> None:
     sys.exit(1 if findings or (missing and ran >= 10_000) else 0)
 
 
-def report(ran: int, seconds: float, reached: Counter[str], counts: Counter[str], findings: list[str]) -> None:
+def report(ran: int, whole: float, counts: Counter[str], seconds: dict[str, float], findings: list[str]) -> None:
     """What happened, in a few lines."""
-    console.print(f"{ran} examples in {seconds / 60:.1f} minutes, {seconds / max(ran, 1):.2f} s each, {len(findings)} findings")
+    console.print(f"{ran} examples in {whole / 60:.1f} minutes, {whole / max(ran, 1):.2f} s each, {len(findings)} findings")
     console.print(", ".join(f"{name} {n}" for name, n in sorted(counts.items())), markup=False)
+    slowest = sorted(seconds.items(), key=lambda item: -item[1])[:8]
+    console.print("seconds: " + ", ".join(f"{name} {part:.0f}" for name, part in slowest), markup=False)
 
 
 def coverage_table(ran: int, reached: Counter[str]) -> str:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from tests.fuzz.bytes import same_elsewhere
 from tests.fuzz.examples import Example, examples, judge
 from tests.fuzz.oracles import Finding, Tally
 from tests.fuzz.scope import CheckerFailed
+
+RECOMPILED = 25
+"""How many specs of a batch are compiled again in another process."""
+
+
+SHRINKS = 120
+"""How many smaller specs are tried. Each costs as much as the first."""
 
 
 @dataclass(slots=True)
@@ -21,6 +29,7 @@ class Outcome:
     ran: int = 0
     reached: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     finding: Finding | None = None
     example: Example | None = None
     specs: list[str] = field(default_factory=list)
@@ -29,7 +38,8 @@ class Outcome:
 def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Callable[[], None] = lambda: None) -> Outcome:
     """Run examples. `trail` holds the example under way, should the process die of it; `after` is called after each."""
     outcome = Outcome()
-    tally = Tally(outcome.counts)
+    tally = Tally(outcome.counts, outcome.seconds)
+    shrunk = 0
 
     @seed(seed_)
     @settings(
@@ -38,13 +48,20 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Calla
     )  # fmt: skip
     @given(examples())
     def run(example: Example) -> None:
-        if outcome.finding is None:
+        nonlocal shrunk
+        shrinking = outcome.finding is not None
+        if shrinking and example == outcome.example:
+            raise outcome.finding  # type: ignore[misc]
+        shrunk += shrinking
+        if shrunk > SHRINKS:
+            return
+        if not shrinking:
             outcome.ran += 1
             after()
         if trail is not None:
             trail.write_text(f"# {example.oracles}\n{example.spec}")
         try:
-            judge(example, tally, outcome.reached)
+            judge(example, tally, outcome.reached, only=outcome.finding.oracle if outcome.finding is not None else None)
         except Finding as found:
             outcome.finding, outcome.example = found, example
             raise
@@ -52,8 +69,13 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Calla
 
     try:
         run()
+        elsewhere = outcome.specs[:: max(1, len(outcome.specs) // RECOMPILED)]
+        with tally.timing("bytes"):
+            same_elsewhere(elsewhere)
+        tally.counts["bytes"] += len(elsewhere)
     except Finding as found:
         outcome.finding = found
+        outcome.example = outcome.example or Example(found.spec, (), 1)
     except CheckerFailed as failed:
         outcome.finding = Finding("check", f"{type(failed.__cause__).__name__}: {failed.__cause__}", str(failed.args[0]))
         outcome.example = Example(outcome.finding.spec, (), 1)

@@ -149,16 +149,17 @@ def _layers(scope: Scope, x: Tensor) -> list[str]:
     width, n = int(x.kind.shape[-1]), scope.number(1, 5)
     bias = scope.one_of("", ", bias=false")
     heads = scope.draw_divisor(width)
+    act, chosen = scope.one_of("tanh", "gelu", "relu"), scope.one_of("true", "false")
     options = [
-        f"Linear({n}{bias})", f"Linear({n}, init=xavier_normal)", f"MLP([{n}, {n + 1}], out={n}{bias}, act={scope.one_of('tanh', 'gelu', 'relu')})",
-        f"LayerNorm(eps=0.1{bias})", f"LayerNorm(eps=0.1, affine={scope.one_of('true', 'false')})", "RMSNorm(eps=0.1)",
+        f"Linear({n}{bias})", f"Linear({n}, init=xavier_normal)", f"MLP([{n}, {n + 1}], out={n}{bias}, act={act})",
+        f"LayerNorm(eps=0.1{bias})", f"LayerNorm(eps=0.1, affine={chosen})", "RMSNorm(eps=0.1)",
         f"FeedForward({n}, act=silu)", f"Sublayer(Linear({width}), rate=0.3, eps=0.1)",
     ]  # fmt: skip
     if x.kind.rank == 3:
         more = scope.one_of("", ", causal=true", ", bias=false", f", kv_heads={scope.draw_divisor(heads)}")
         options += [
-            f"SelfAttention({heads}{more})", f"TransformerEncoderLayer({heads}, {n}, rate=0.0, eps=0.1, norm_first={scope.one_of('true', 'false')})",
-            f"Bidirectional({n})", f"StackedGRU({n}, {scope.number(1, 2)})", f"RNN({n}, reverse=true)", f"LSTM({n}, biases={scope.number(0, 2)})",
+            f"SelfAttention({heads}{more})", f"TransformerEncoderLayer({heads}, {n}, rate=0.0, eps=0.1, norm_first={chosen})",
+            f"Bidirectional({n})", f"StackedGRU({n}, {scope.number(1, 2)})", f"RNN({n}, reverse=true)", f"LSTM({n}, biases={n % 3})",
             "LearnedPositions(1030)",
         ]  # fmt: skip
     channels = x.kind.shape[1] if x.kind.rank > 1 else None
@@ -167,7 +168,8 @@ def _layers(scope: Scope, x: Tensor) -> list[str]:
         shape = f"kernel={scope.number(1, 3)}, stride={scope.number(1, 4)}, padding={scope.number(0, 2)}, groups={groups}{bias}"
         options += [
             f"Conv{rank}d({groups * scope.number(1, 2)}, {shape})", f"BatchNorm{rank}d(eps=0.1)", f"GroupNorm({groups}, eps=0.1)",
-            "InstanceNorm(eps=0.5, affine=true)", "PReLU(shared=false)", f"ConvTranspose{rank}d({groups}, kernel=2, stride=2, groups={groups})",
+            "InstanceNorm(eps=0.5, affine=true)", "PReLU(shared=false)",
+            f"ConvTranspose{rank}d({groups}, kernel=2, stride=2, groups={groups})",
         ]  # fmt: skip
         if rank == 2:
             options += [

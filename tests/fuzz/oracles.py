@@ -6,7 +6,8 @@ How far off a number may be is the rule of dsl/verification/expectation.py. Poin
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,9 +48,16 @@ class Finding(AssertionError):
 
 @dataclass(slots=True)
 class Tally:
-    """How often each thing happened: oracles that held, refusals by target, points that decide nothing."""
+    """How often each thing happened: oracles that held, refusals by target, points that decide nothing; and how long each oracle took."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +153,9 @@ def on_onnx(subject: Subject) -> None:
     agrees(subject, "onnx")
 
 
-def gradients(subject: Subject, targets: tuple[str, ...] = ("torch",)) -> None:
+def gradients(subject: Subject, targets: tuple[str, ...] = ("torch",), name: str = "gradients") -> None:
     """Gradients in float64 against central differences of the reference, and of the targets against each other."""
-    with blaming("gradients", subject.spec):
+    with blaming(name, subject.spec):
         exact = compile_graph(Source("finding.dl", subject.spec), float_type=DType.F64)
         if _narrow(exact):
             subject.tally.counts["gradients not in float64"] += 1
@@ -165,8 +173,8 @@ def gradients(subject: Subject, targets: tuple[str, ...] = ("torch",)) -> None:
         what = (
             f"of `{row.tensor}`, {row.backend} against {row.against}: off by {row.error:.3g} where {row.tolerance:.3g} is allowed"
         )
-        raise Finding("gradients", f"{what}, at {dict(row.sizes)}, in {row.mode}", subject.spec)
-    subject.tally.counts["gradients" if report.rows else "no gradients"] += 1
+        raise Finding(name, f"{what}, at {dict(row.sizes)}, in {row.mode}", subject.spec)
+    subject.tally.counts[name if report.rows else "no gradients"] += 1
 
 
 def _narrow(program: Program) -> bool:
@@ -177,25 +185,25 @@ def _narrow(program: Program) -> bool:
 
 
 def gradients_everywhere(subject: Subject) -> None:
-    gradients(subject, ("torch", "jax"))
+    gradients(subject, ("torch", "jax"), "gradients everywhere")
 
 
 def without_pass(name: str, target: str) -> Callable[[Subject], None]:
     def oracle(subject: Subject) -> None:
-        agrees(subject, target, disabled=[name], oracle=f"without {name}")
+        agrees(subject, target, disabled=[name], oracle=f"without {name} in {target}")
 
     return oracle
 
 
 def without_passes(target: str) -> Callable[[Subject], None]:
     def oracle(subject: Subject) -> None:
-        agrees(subject, target, disabled=OPTIONAL, oracle="without any pass")
+        agrees(subject, target, disabled=OPTIONAL, oracle=f"without any pass in {target}")
 
     return oracle
 
 
 def inlined(subject: Subject) -> None:
-    agrees(subject, "onnx", options=EmitOptions(inline=True), oracle="onnx without functions")
+    agrees(subject, "onnx", options=EmitOptions(inline=True), oracle="inlined")
 
 
 def at_opset(opset: int) -> Callable[[Subject], None]:

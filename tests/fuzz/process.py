@@ -23,7 +23,7 @@ def work(connection: Connection, count: int, seed: int, out: str) -> None:
     if outcome.finding is not None and outcome.example is not None:
         where = write_finding(outcome.finding, folder, outcome.example.oracles, outcome.example.sizes)
         connection.send(f"{where}: {outcome.finding}")
-    connection.send((outcome.ran, outcome.reached, outcome.counts))
+    connection.send((outcome.ran, outcome.reached, outcome.counts, dict(outcome.seconds)))
     connection.close()
 
 
@@ -43,8 +43,8 @@ def one_batch(count: int, seed: int, out: Path, step: Callable[[], None]) -> tup
                     step()
                 case str(line):
                     findings.append(line)
-                case (int(ran), Counter() as reached, Counter() as counts):
-                    outcome.ran, outcome.reached, outcome.counts = ran, reached, counts
+                case (int(ran), Counter() as reached, Counter() as counts, dict(seconds)):
+                    outcome = Outcome(ran, reached, counts, seconds)
     except EOFError:
         process.join()
     if process.exitcode != 0:

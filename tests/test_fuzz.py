@@ -1,0 +1,52 @@
+"""A few hundred random specs against every oracle, always the same ones; `make fuzz N=10000` runs many (docs/fuzzing.md)."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dsl.ops.registry import CARDS
+from tests.fuzz.batch import run_batch
+from tests.fuzz.examples import ROTATION, Example, judge
+from tests.fuzz.expressions import EXPRESSIONS
+from tests.fuzz.finding import write_finding
+from tests.fuzz.oracles import OTHERS, TARGETS, Finding, Tally, agrees, subject_of
+
+
+def test_random_specs_hold_to_every_oracle() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy and of the targets, about numbers that are infinite on purpose
+        outcome = run_batch(200, seed_=1)
+    assert outcome.finding is None, f"{outcome.finding}\n{outcome.finding.spec}"
+    assert outcome.counts["text"] > 180
+    assert all(outcome.counts[target] for target in ("torch", "onnx", "jax"))
+    assert outcome.counts["undecided"] < 10
+    assert len(outcome.reached) > 150
+
+
+def test_every_primitive_has_a_drawer_and_every_oracle_a_turn() -> None:
+    assert set(EXPRESSIONS) >= set(CARDS)
+    assert set(ROTATION["targets"]) == set(TARGETS)
+    assert set(ROTATION["others"]) == set(OTHERS)
+
+
+def test_a_wrong_number_is_a_finding_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = "model Net()(x: float[2, 3]) { return exp(x) }\n"
+    subject = subject_of(spec, Tally())
+    assert subject is not None
+    agrees(subject, "torch")
+    with monkeypatch.context() as patched:
+        patched.setitem(subject.points[0].inputs, "x", 2 * subject.points[0].inputs["x"])
+        with pytest.raises(Finding, match="`y` is off by"):
+            agrees(subject, "torch")
+    folder = write_finding(Finding("torch", "off", spec), tmp_path, ("torch",), 1)
+    assert sorted(p.name for p in folder.iterdir()) == ["inputs.npz", "show.py", "spec.dl", "why.txt"]
+
+
+def test_a_refusal_is_no_finding() -> None:
+    tally = Tally()
+    judge(Example("model Net()(x: float[2, 2]) { return inverse(x + 3 * eye(2)) }\n", ("onnx",), 1), tally, Counter())
+    assert tally.counts["onnx refuses"] == 1
