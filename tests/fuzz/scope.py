@@ -241,3 +241,7 @@ def positive(tensor: Tensor) -> str:
 def between_integers(tensor: Tensor) -> str:
     """Numbers that are no integers: at these a floor jumps, and what is nearly one is rounded either way."""
     return f"({small(tensor)} * 2.7 + 0.37)"
+
+
+Drawer = Callable[[Scope], Expression]
+"""Draws an expression on what a scope has."""
