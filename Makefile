@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test learn systems gallery fuzz check format docs bench clean faults
+.PHONY: help demo test fuzz-input learn systems gallery fuzz check format docs bench clean faults
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ N ?= 1000
 SEED ?= 0
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
+
+## make fuzz-input N=10000   damaged and random files, settings and arrays, N of each kind; what is found goes to build/fuzz-input
+fuzz-input: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_input -n $(N) --seed $(SEED)
 
 ## make check   format, lint, types, tests
 check: $(READY)

@@ -40,6 +40,11 @@ NOBODY = 65534
 ESCAPED = 99
 """What ends a command line with an exception that nobody caught."""
 
+WARM = (["check", "specs/cnn/lenet.dl"],)
+"""Command lines after which most of the compiler is imported."""
+READERS = ("dsl.inputs", "dsl.weights", "dsl.commands.run", "PIL.Image")
+"""Modules that read what is not a spec."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

@@ -1,7 +1,7 @@
 """Faults of the machine: whatever happens to a command line, each output is the old one or the new one, whole.
 
-Command lines are run in forked processes (tests/sandbox.py), which are killed at random moments and before each of their changes of the file
-system. In every run a few for each command; with `-m slow` 200 kills.
+Command lines are run in forked processes (tests/sandbox.py), which are killed at random moments and before each of their changes of
+the file system. In every run a few for each command; with `-m slow` 200 kills.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def test_a_full_disk_while_a_training_saves(sandbox: Sandbox, folder: Path) -> N
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_folder_that_is_read_only(sandbox: Sandbox, folder: Path, name: str) -> None:
     command = COMMANDS[name]
-    old, new, _ = both(sandbox, command, folder)
+    _, new, _ = both(sandbox, command, folder)
     readable_by_all(folder)
     ended = sandbox.run(command.line(command.new), folder, unprivileged=True)
     folder.chmod(0o755)

@@ -15,7 +15,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz_input.oracle import problem
 from tests.fuzz_input.targets import TARGETS, Case, Cases
-from tests.sandbox import Sandbox
+from tests.sandbox import READERS, WARM, Sandbox
+
+QUIET = settings(
+    database=None,
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
 
 
 class Found(AssertionError):
@@ -48,10 +56,7 @@ class Search:
         smallest: list[Case] = []
 
         @seed(number)
-        @settings(
-            max_examples=examples, database=None, deadline=None, phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-        )  # fmt: skip
+        @settings(QUIET, max_examples=examples)
         @given(self.cases)
         def search(case: Case) -> None:
             self.count += 1
@@ -88,13 +93,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make fuzz-input")
     parser.add_argument("-n", type=int, default=1000, help="examples of each target")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--findings", type=Path, default=Path("fuzz-input"), help="the folder for findings")
+    parser.add_argument("--findings", type=Path, default=Path("build/fuzz-input"), help="the folder for findings")
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="all by default")
     options = parser.parse_args()
     found = 0
-    with Sandbox(
-        ["check", "specs/cnn/lenet.dl"], modules=["dsl.inputs", "dsl.weights", "dsl.commands.run", "PIL.Image"]
-    ) as sandbox:
+    with Sandbox(*WARM, modules=READERS) as sandbox:
         for name in options.targets or TARGETS:
             search = Search(name, TARGETS[name](), sandbox, options.findings)
             search.run(options.n, options.seed)

@@ -19,10 +19,14 @@ BUDGET = 60
 """How many symbols are expanded freely."""
 
 NAMES = (
-    "x", "y", "B", "T", "D", "n", "h", "Net", "Block", "Linear", "Conv2d", "LSTM", "BatchNorm", "Dropout", "Embedding", "relu", "softmax", "concat", "sum",
-    "mean", "reshape", "permute", "matmul", "einsum", "where", "cast", "zeros", "arange", "pad", "split", "topk", "max", "conv", "grad", "range", "len",
-    "float", "int", "bool", "str", "ints", "list", "dtype", "any", "training", "params", "forward", "self", "adam", "sgd", "normal", "over", "shape",
-    "f16", "i64", "out", "size", "enumerate", "zip", "min", "abs", "norm", "sort", "one_hot", "rearrange", "copy", "of", "every", "with", "language", "cnn",
+    "x", "y", "B", "T", "D", "n", "h", "Net", "Block", "Linear", "Conv2d", "LSTM", "BatchNorm", "Dropout", "Embedding", "relu",
+    "softmax", "concat", "sum",
+    "mean", "reshape", "permute", "matmul", "einsum", "where", "cast", "zeros", "arange", "pad", "split", "topk", "max", "conv",
+    "grad", "range", "len",
+    "float", "int", "bool", "str", "ints", "list", "dtype", "any", "training", "params", "forward", "self", "adam", "sgd",
+    "normal", "over", "shape",
+    "f16", "i64", "out", "size", "enumerate", "zip", "min", "abs", "norm", "sort", "one_hot", "rearrange", "copy", "of", "every",
+    "with", "language", "cnn",
 )  # fmt: skip
 
 SPELLED: Mapping[str, Sequence[str]] = {

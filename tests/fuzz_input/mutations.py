@@ -13,10 +13,14 @@ DEEP = 3000
 """How often a bracket is repeated to be nested too deep."""
 
 PIECES = (
-    b"\x00", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"\xc2\xa0", b"\x1b[2J",
-    b"\x85", b"\r", b"\t", b"\x0c", b"\n\n", b" " * 5000, b'"', b"'", b"\\", b'"""', b"#", b"\\u{110000}", b"\\u{0}", b"${x}", b"%s", b"{0}", b"-",
-    b"(" * DEEP, b"[" * DEEP, b"{" * DEEP, b"{\n" * DEEP, b"-" * DEEP, b"(" * DEEP + b")" * DEEP, b"not " * DEEP, b"x -> " * DEEP, b"1 + " * DEEP,
-    b"1" * DEEP, b"9" * 31, b"1e999", b"1" + b"0" * 29, b"1_000", b"0x10", b"1e-400", b"a" * 100_000, b"*a", b"&a ", b"!!python/object/apply:os.system ",
+    b"\x00", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\xe2\x80\xae", b"\xe2\x80\xa8",
+    b"\xc2\xa0", b"\x1b[2J",
+    b"\x85", b"\r", b"\t", b"\x0c", b"\n\n", b" " * 5000, b'"', b"'", b"\\", b'"""', b"#", b"\\u{110000}", b"\\u{0}", b"${x}",
+    b"%s", b"{0}", b"-",
+    b"(" * DEEP, b"[" * DEEP, b"{" * DEEP, b"{\n" * DEEP, b"-" * DEEP, b"(" * DEEP + b")" * DEEP, b"not " * DEEP,
+    b"x -> " * DEEP, b"1 + " * DEEP,
+    b"1" * DEEP, b"9" * 31, b"1e999", b"1" + b"0" * 29, b"1_000", b"0x10", b"1e-400", b"a" * 100_000, b"*a", b"&a ",
+    b"!!python/object/apply:os.system ",
     b"? ", b"<<: *a", b"---\n", b"...\n", b"%YAML 1.2\n", b"|\n", b">-\n",
 )  # fmt: skip
 """What is put into a file: bytes that are no text, characters that hide, numbers and nesting beyond all bounds, signs of YAML."""
@@ -24,12 +28,18 @@ PIECES = (
 _TOKEN = re.compile(r"[ \t]+|\n[ \t]*|\w+|->|\.\.\.|[=!<>]=|//|\*\*|\"[^\"\n]*\"|#[^\n]*|.", re.DOTALL)
 
 WORDS = (
-    "model", "module", "fn", "train", "test", "const", "import", "from", "as", "layer", "param", "buffer", "update", "def", "return", "require",
-    "assert", "if", "else", "for", "in", "repeat", "scan", "carry", "emit", "minimize", "metric", "true", "false", "none", "and", "or", "not", "while",
-    "backward", "over", "limit", "using", "clip", "every", "copy", "ema", "of", "with", "decay", "training", "float", "int", "bool", "str", "list",
-    "0", "1", "-1", "2", "7", "1_000_000", "999999999999999999999999999999", "0.0", "0.5", "1e-300", "1e300", '""', '"b d -> d b"', "...", "->", "**",
-    "//", "%", "@", "==", "<=", ",", ":", ".", "(", ")", "[", "]", "{", "}", "=", "+", "-", "*", "/", "\n", "x", "B", "T", "self", "Linear", "repeat(3)",
-    "Conv2d(3, 3)", "LSTM(4)", "relu", "concat", "reshape", "permute", "sum", "einsum", "grad", "range(10)", "zeros(B)", "x.shape", "x.T", "[0]", "[:]",
+    "model", "module", "fn", "train", "test", "const", "import", "from", "as", "layer", "param", "buffer", "update", "def",
+    "return", "require",
+    "assert", "if", "else", "for", "in", "repeat", "scan", "carry", "emit", "minimize", "metric", "true", "false", "none", "and",
+    "or", "not", "while",
+    "backward", "over", "limit", "using", "clip", "every", "copy", "ema", "of", "with", "decay", "training", "float", "int",
+    "bool", "str", "list",
+    "0", "1", "-1", "2", "7", "1_000_000", "999999999999999999999999999999", "0.0", "0.5", "1e-300", "1e300", '""',
+    '"b d -> d b"', "...", "->", "**",
+    "//", "%", "@", "==", "<=", ",", ":", ".", "(", ")", "[", "]", "{", "}", "=", "+", "-", "*", "/", "\n", "x", "B", "T",
+    "self", "Linear", "repeat(3)",
+    "Conv2d(3, 3)", "LSTM(4)", "relu", "concat", "reshape", "permute", "sum", "einsum", "grad", "range(10)", "zeros(B)",
+    "x.shape", "x.T", "[0]", "[:]",
     "[::-1]", "[-1]", "over=0", "over=-9", "[1, 2]", "[[]]", "()", "map", "len", "B * B", "B // 2", "-B", "B - B", "0 * B",
 )  # fmt: skip
 """Words and phrases that stand where another token stood."""

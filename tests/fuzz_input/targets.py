@@ -81,9 +81,12 @@ def spec_derived() -> Cases:
 # --- YAML -----------------------------------------------------------------------------------------------------------------------------
 
 KEYS = (
-    "model", "module", "fn", "const", "from", "import", "as", "train", "test", "params", "inputs", "outputs", "graph", "entries", "value", "backward",
-    "of", "definitions", "type", "default", "return", "layer", "param", "buffer", "update", "if", "then", "else", "for", "in", "do", "scan", "over",
-    "carry", "while", "limit", "emit", "minimize", "using", "metric", "require", "assert", "message", "repeat", "comment", "x", "y", "n", "<<", "",
+    "model", "module", "fn", "const", "from", "import", "as", "train", "test", "params", "inputs", "outputs", "graph", "entries",
+    "value", "backward",
+    "of", "definitions", "type", "default", "return", "layer", "param", "buffer", "update", "if", "then", "else", "for", "in",
+    "do", "scan", "over",
+    "carry", "while", "limit", "emit", "minimize", "using", "metric", "require", "assert", "message", "repeat", "comment", "x",
+    "y", "n", "<<", "",
 )  # fmt: skip
 
 
@@ -157,7 +160,11 @@ TINY = """model Tiny()(x: float[B, 3]) -> (y: float[B, 2]) {
 }
 """
 
-BOTH = "model Both()(x: float[B, 3], tokens: int[B], mask: bool[B]) { return x -> Linear(2), tokens + 1, not_(mask) }\nfn not_(a) = logical_not(a)\n"
+BOTH = """model Both()(x: float[B, 3], tokens: int[B], mask: bool[B]) {
+  y = x -> Linear(2)
+  return y, tokens + 1, logical_not(mask)
+}
+"""
 
 ARRAYS = {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.zeros(2, np.float32), "calls": np.zeros((), np.int64)}
 
@@ -228,8 +235,10 @@ def weights_safetensors() -> Cases:
 
 
 ARRAY_PIECES = (
-    b"\x00", b"\xff" * 8, b"\x00" * 64, b"PK\x03\x04", b"\x80\x04\x95", b"\x93NUMPY", b"{", b"}", b"[" * 5000, b"(" * 5000, b"-1", b"99999999999999999999",
-    b"'|O'", b"'<f8'", b"'<U9'", b"'>f4'", b"'<M8[s]'", b"[('a', '<f4')]", b"True", b"'shape': (2, 3), ", b"__import__('os')", b"\xd8\x3d",
+    b"\x00", b"\xff" * 8, b"\x00" * 64, b"PK\x03\x04", b"\x80\x04\x95", b"\x93NUMPY", b"{", b"}", b"[" * 5000, b"(" * 5000,
+    b"-1", b"99999999999999999999",
+    b"'|O'", b"'<f8'", b"'<U9'", b"'>f4'", b"'<M8[s]'", b"[('a', '<f4')]", b"True", b"'shape': (2, 3), ", b"__import__('os')",
+    b"\xd8\x3d",
     b'"dtype":"F32",',
 )  # fmt: skip
 """What is put into files of arrays."""
@@ -343,7 +352,8 @@ def inputs_written() -> Cases:
     texts = st.one_of(
         lists, lists, st.sampled_from(pieces), st.sampled_from(WORDS), st.builds(lambda a, b: a + b, lists, st.sampled_from(pieces)),
         st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
-        st.sampled_from(("NaN", "Infinity", "[1e400]", "[[1, 2], [3]]", "{}", '{"x": 1}', "/dev/zero", "/dev/stdin.npy", ".", "..", "a.npy", "net.dl")),
+        st.sampled_from(("NaN", "Infinity", "[1e400]", "[[1, 2], [3]]", "{}", '{"x": 1}', "/dev/zero", "/dev/stdin.npy", ".",
+        "..", "a.npy", "net.dl")),
     )  # fmt: skip
     names = st.sampled_from(("x=", "tokens=", "mask=", "", "z=", "x ="))
     given = st.lists(st.builds(lambda name, text: name + text, names, texts), max_size=4)
