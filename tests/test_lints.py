@@ -384,6 +384,30 @@ def test_no_spec_of_ours_is_reported(spec: Path) -> None:
     assert [f"{d.span}: {d.message}" for d in elaborated(spec).warnings if d.code >= "DL1008"] == []
 
 
+INVERTED = """module Turn() {
+  param angle: float[8, 8] = identity
+  def forward(x: float[B, 8]) { return x @ angle }
+  def inverse(x: float[B, 8]) { return x @ angle.T }
+}
+
+model Net()(x: float[B, 8]) {
+  layer turn = Turn()
+  return turn.inverse(turn(x))
+}
+"""
+
+REVERSED = """fn reversed_gradient(x) = x
+  backward(g) = -g
+
+model Net()(x: float[B, 8]) { return x -> Linear(8) -> reversed_gradient -> Linear(3) }
+"""
+
+
+@pytest.mark.parametrize("text", [INVERTED, REVERSED], ids=["another entry point", "a gradient of its own"])
+def test_what_looks_like_several_mistakes_and_is_none(text: str) -> None:
+    assert codes(text) == []
+
+
 # --- allowing a warning -------------------------------------------------------------------------------------------------------------
 
 ABOVE = """model Net()(x: float[B, 8]) {

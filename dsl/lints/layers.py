@@ -77,7 +77,12 @@ def same_layer_again(place: Place) -> Iterator[Diagnostic]:
     if call is None or call.child is None or not place.node.inputs or place.node.op != "call" or place.caller is not None:
         return
     before = _applied_before(place, place.node.inputs[0])
-    if before is None or before.target is None or before.target.child != call.child:
+    if (
+        before is None
+        or before.target is None
+        or before.target.child != call.child
+        or before.target.graph.entry != call.graph.entry
+    ):
         return
     labels = (Label(before.span, "the first time"),) if before.span != place.span else ()
     message = f"`{call.child}` is applied to its own result: both times with the same parameters"

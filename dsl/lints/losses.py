@@ -37,7 +37,7 @@ def given_probabilities(place: Place) -> Iterator[Diagnostic]:
         return
     inside = "sigmoid" if place.name in ("bce_with_logits", "focal_loss", "softplus") or "bernoulli" in place.name else "softmax"
     if place.name == "softplus":
-        help = "`softplus(-z)` is -log(sigmoid(z)): leave the sigmoid out"
+        help = "leave the sigmoid out as the last step: `softplus(-z)` is -log(sigmoid(z))"
         yield _given("DL1010", f"`softplus` takes logits, and is given {_SHOWN[fact.kind]}", place, fact, help)
         return
     other = "`bce`" if inside == "sigmoid" else "`nll` of log-probabilities"

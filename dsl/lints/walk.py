@@ -88,6 +88,8 @@ class Walk:
         known = self._walk(graph, operands, batch, caller)
         if node.op == "repeat" and (call.count or 0) > 1:
             known = self._walk(graph, (known[next(iter(graph.outputs.values()))], *operands[1:]), batch, caller)
+        if graph.backward is not None:
+            return [NONE] * len(node.types)
         outputs = [known[value] for value in graph.outputs.values()]
         if graph.definition.endswith("_log_prob"):
             outputs = [facts | likelihood(node) for facts in outputs]
