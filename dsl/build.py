@@ -128,6 +128,8 @@ def checked_attributes(
 ) -> dict[str, AttributeValue]:
     """Defaults filled in, forms and ranges checked, axes non-negative. Sizes beyond the declared attributes pass as they are."""
     rank = types[0].rank if types else 0
+    if not types and any(operand.variadic for operand in card.operands):
+        raise OpError(f"`{card.name}` needs at least one tensor", card.operands[0].name, code="DL0402")
     if card.name in ("stack", "unsqueeze"):
         rank += 1
     values: dict[str, AttributeValue] = {}

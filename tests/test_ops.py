@@ -137,6 +137,9 @@ CONVENTIONS: list[tuple[str, tuple[object, ...], dict[str, AttributeValue], obje
     ("arange", (), {"start": 5, "stop": 2}, []),
     # Making.
     ("arange", (), {"start": 3}, [0, 1, 2]),
+    ("arange", (), {"stop": 3}, [0, 1, 2]),
+    ("arange", (), {"start": 1, "stop": 6, "step": 2}, [1, 3, 5]),
+    ("arange", (), {"start": 0, "stop": 5, "step": -1}, []),
     ("arange", (), {"start": 5, "stop": 0, "step": -2}, [5, 3, 1]),
     ("linspace", (), {"start": 2.0, "stop": 9.0, "count": 1}, [2.0]),
     ("eye", (), {"n": 2, "m": 3}, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
@@ -312,7 +315,19 @@ SYMBOLIC: list[tuple[str, tuple[TensorType, ...], dict[str, AttributeValue], str
     ("arange", (), {"start": N}, "i64[N]"),
     ("arange", (), {"start": 0, "stop": H, "step": 2}, "i64[H // 2]"),
     ("arange", (), {"start": 2, "stop": N}, "i64[max(N - 2, 0)]"),
+    ("arange", (), {"start": N, "stop": 0, "step": -2}, "i64[(N + 1) // 2]"),
     ("eye", (), {"n": N}, "f32[N, N]"),
+    ("eye", (), {"n": N, "m": 3}, "f32[N, 3]"),
+    ("linspace", (), {"start": 0.0, "stop": 1.0, "count": N}, "f32[N]"),
+    ("full", (), {"shape": N, "value": 1}, "f32[N]"),
+    ("svd", (TensorType(F32, (N, 5, 3)),), {}, "f32[N, 5, 3]"),
+    ("rfft", (TensorType(F32, (N, H, 3)),), {"over": 1}, "f32[N, H // 2 + 1, 3]"),
+    ("irfft", (TensorType(F32, (N, H + 1)), TensorType(F32, (N, H + 1))), {"n": 2 * H}, "f32[N, 2 * H]"),
+    ("triangular_solve", (TensorType(F32, (N, 1, 3, 3)), TensorType(F32, (2, 3, H))), {}, "f32[N, 2, 3, H]"),
+    ("einsum", (TensorType(F32, (N, 1, H)), TensorType(F32, (3, H))), {"pattern": "...h,...h->h..."}, "f32[H, N, 3]"),
+    ("gather", (TensorType(F32, (N, 4, H)), TensorType(I64, (N, H))), {"over": 1}, "f32[N, H]"),
+    ("gather", (TensorType(F32, (N, H, 4)), TensorType(I64, (N, 7, 4))), {"over": 1}, "f32[N, 7, 4]"),
+    ("if_training", (TensorType(F32, (N,)), TensorType(F32, (N,))), {}, "f32[N]"),
     ("full", (), {"shape": (N, 2), "value": 0.0}, "f32[N, 2]"),
     ("randn", (), {"shape": (N, H), "dtype": DType.F64}, "f64[N, H]"),
     ("categorical", (TensorType(F32, (N, 4)),), {}, "i64[N]"),
@@ -365,7 +380,51 @@ REFUSED: list[tuple[str, tuple[TensorType, ...], dict[str, AttributeValue], str,
     ("randn", (), {"shape": (2,), "dtype": I64}, "dtype", "i64"),
     ("dropout", (vector(3),), {"rate": 1.0}, "rate", "drop everything"),
     ("dropout", (vector(3),), {"rate": 1.5}, "rate", "1.5"),
-    ("if_training", (vector(3), vector(1)), {}, "b", "3 against 1"),
+    ("if_training", (vector(3), vector(1)), {}, "b", "axis 0: 3 against 1"),
+    ("if_training", (vector(3), vector(3, dtype=I64)), {}, "b", "the element types differ"),
+    ("if_training", (vector(3), vector(3, 1)), {}, "b", "1 axes against 2"),
+    ("size", (), {"dim": N, "dtype": DType.BOOL}, "dtype", "a size is a number, not bool"),
+    ("arange", (), {}, "stop", "no end is given"),
+    ("arange", (), {"start": 3, "dtype": DType.BOOL}, "dtype", "bool cannot count"),
+    ("full", (), {"shape": (2,), "value": "a"}, "value", "must be a number, true or false, and is a"),
+    ("full", (), {"shape": (2,), "value": 2, "dtype": DType.BOOL}, "value", "value is 2 and dtype is bool"),
+    ("const", (), {"value": np.array(["a"])}, "value", "no element type for <U1"),
+    ("einsum", (vector(2, 3),), {"pattern": "...i...->i"}, "pattern", "has `...` twice"),
+    ("einsum", (vector(2, 3),), {"pattern": "ij->ii"}, "pattern", "has the axis `i` twice in the result"),
+    ("einsum", (vector(2, 3),), {"pattern": "ij->i->j"}, "pattern", "needs one `->`"),
+    ("einsum", (vector(2, 3),), {"pattern": f"{' '.join(f'a{i}' for i in range(53))} -> a0"}, "pattern", "more than 52 axes"),
+    ("einsum", (vector(2, 3), vector(4, 3)), {"pattern": "...i,...i->..."}, "xs", "operand 2 is f32[4, 3]: 2 against 4"),
+    ("einsum", (vector(3),), {"pattern": "...ij->i"}, "xs", "operand 1 is f32[3], and the pattern gives it 3 axes: ... i j"),
+    ("einsum", (vector(2, dtype=DType.BOOL),), {"pattern": "i->"}, "xs", "bool has no arithmetic"),
+    ("einsum", (vector(2), vector(2, dtype=I64)), {"pattern": "i,i->"}, "xs", "do not mix"),
+    ("matmul", (vector(), vector(2)), {}, "a", "a is f32[], a scalar"),
+    ("matmul", (vector(2, 3, 4), vector(5, 4, 3)), {}, "b", "2 against 5 in axis 0 of the leading axes"),
+    ("sum", (vector(2, 3),), {"over": (0, -2)}, "over", "an axis is named twice in `over`"),
+    ("rfft", (vector(0, 3),), {"over": 0}, "over", "axis 0 of f32[0, 3] has size 0"),
+    ("irfft", (vector(3), vector(3, 1)), {"n": 4}, "imaginary", "the two have one shape"),
+    ("irfft", (vector(3), vector(3, dtype=DType.F64)), {"n": 4}, "imaginary", "real is f32[3] and imaginary is f64[3]"),
+    ("irfft", (vector(3, dtype=DType.F16), vector(3)), {"n": 4}, "real", "it is computed in f32 or f64"),
+    ("irfft", (vector(3), vector(4)), {"n": 4}, "imaginary", "axis 0: 4 against 3"),
+    ("irfft", (vector(3), vector(3)), {"n": 6}, "n", "a signal of 6 has n // 2 + 1 frequencies, and axis 0 of f32[3] has others: 3"),
+    ("irfft", (vector(3), vector(3)), {"n": 0}, "n", "at least 1, not 0"),
+    ("scatter_add", (vector(3, 4), vector(3, dtype=I64), vector(3)), {"over": 1}, "index", "2 axes against 1"),
+    ("scatter_add", (vector(3, 4), vector(3, 2, dtype=I64), vector(3)), {"over": 1}, "updates", "2 axes against 1"),
+    ("scatter_add", (vector(3, dtype=DType.I32), vector(2, dtype=I64), vector(2, dtype=I64)), {"over": 0}, "updates", "not fit"),
+    ("scatter_add", (vector(3, 4), vector(5, 2, dtype=I64), vector(5, 2)), {"over": 1}, "index", "axis 0 of x differs: 5 against 3"),
+    ("cholesky", (vector(2, 2, dtype=DType.F16),), {}, "x", "it is computed in f32 or f64"),
+    ("svd", (vector(2),), {}, "x", "a matrix has two axes or more, and it has 1"),
+    ("slogdet", (vector(2, 3),), {}, "x", "its last axes differ: 2 against 3"),
+    ("inverse", (vector(2, 3),), {}, "x", "its last axes differ: 2 against 3"),
+    ("eigh", (vector(2, 3),), {}, "x", "its last axes differ: 2 against 3"),
+    ("qr", (vector(2, 3),), {}, "x", "at least as many rows as columns, and has 2 and 3"),
+    ("qr", (TensorType(F32, (N, 3)),), {}, "x", "at least as many rows as columns, and has N and 3"),
+    ("triangular_solve", (vector(3, 3), vector(2, 1)), {}, "b", "b has 2 rows, and a takes 3"),
+    ("triangular_solve", (vector(2, 3, 3), vector(4, 3, 1)), {}, "b", "2 against 4 in axis 0 of the leading axes"),
+    ("triangular_solve", (vector(3, 3), vector(3)), {}, "b", "a matrix has two axes or more"),
+    ("triangular_solve", (vector(3, 2), vector(3, 1)), {}, "a", "its last axes differ: 3 against 2"),
+    ("triangular_solve", (vector(3, 3), vector(3, 1, dtype=DType.F64)), {}, "b", "a is f32[3, 3] and b is f64[3, 1]"),
+    ("categorical", (vector(),), {}, "logits", "it needs an axis of classes"),
+    ("categorical", (vector(2, 0),), {}, "logits", "no class to choose"),
 ]  # fmt: skip
 
 
@@ -380,6 +439,14 @@ def test_refusals_name_the_argument_and_show_the_numbers(
 
 
 def test_a_transposition_is_suggested() -> None:
-    with pytest.raises(OpError) as caught:
-        infer("matmul", vector(64, 784), vector(256, 784))
-    assert caught.value.help == "with b transposed it fits: `a @ b.T`"
+    def help(a: TensorType, b: TensorType) -> str | None:
+        with pytest.raises(OpError) as caught:
+            infer("matmul", a, b)
+        return caught.value.help
+
+    assert help(vector(64, 784), vector(256, 784)) == "with b transposed it fits: `a @ b.T`"
+    assert help(vector(784, 64), vector(784, 256)) == "with a transposed it fits: `a.T @ b`"
+    assert help(vector(784, 64), vector(784)) == "with a transposed it fits: `a.T @ b`"
+    assert help(vector(2, 3), vector(4, 5)) is None
+    assert help(vector(3), vector(4)) is None
+    assert help(vector(2), vector(3, 2)) == "with b transposed it fits: `a @ b.T`"

@@ -82,6 +82,18 @@ def test_conv_padding_may_differ_at_both_ends() -> None:
     x, weight = floats(1, 2, 5, 6), floats(3, 2, 3, 3)
     expected = F.conv2d(F.pad(t(x), (2, 1, 0, 1)), t(weight))
     same(apply("conv", x, weight, padding=((0, 1), (2, 1))), expected)
+    same(apply("conv", x, weight, padding=(1, (2, 0))), F.conv2d(F.pad(t(x), (2, 0, 1, 1)), t(weight)))
+    same(apply("conv", x, weight, padding="valid"), F.conv2d(t(x), t(weight)))
+
+
+def test_conv_same_of_a_kernel_smaller_than_the_stride_needs_no_padding() -> None:
+    assert built("conv", f32(1, 3, 9), f32(4, 3, 1), padding="same", stride=3).attributes["padding"] == ((0, 0),)
+    assert shape_of("conv", f32(1, 3, 8), f32(4, 3, 1), padding="same", stride=3) == ["1", "4", "3"]
+
+
+def test_a_kernel_may_be_as_large_as_the_padded_input() -> None:
+    assert shape_of("conv", f32(B, 3, 5), f32(4, 3, 7), padding=1) == ["B", "4", "1"]
+    assert shape_of("max_pool", f32(B, 3, 5), kernel=3, dilation=2) == ["B", "3", "1"]
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4])
@@ -132,6 +144,16 @@ def test_conv_refuses_what_has_no_meaning() -> None:
     assert message("conv", x, f32(4, 3, 3, 3), padding="half") == (
         'padding: `padding` must be a number, a list of numbers or of pairs, "same", "valid", "full", not "half"'
     )
+    assert message("conv", x, f32(4, 3, 3, 3), padding=((1, 1),)) == "padding: `padding` has 1 pairs for 2 spatial axes"
+    assert message("conv", x, f32(4, 3, 3, 3), padding=((1, 1), (1, 1, 1))) == (
+        "padding: `padding` needs a [low, high] pair for each axis, not [1, 1, 1]"
+    )
+    assert message("conv", x, f32(4, 3, 3, 3), padding=((1, -1), 0)) == "padding: `padding` must be at least 0, not -1"
+    assert message("conv", x, f32(4, 3, 3, 3), padding=(-1, (1, 1))) == "padding: `padding` must be at least 0, not -1"
+    assert message("conv", x, f32(4, 3, 3, H)) == "weight: the kernel size H must be a constant"
+    assert message("conv", x, f32(4, 3, 3, 0)) == "weight: the kernel size must be at least 1, not 0"
+    assert message("conv", f32(B, 4, 8, 8), f32(4, 4, 3, 3), groups=2).endswith("the weight f32[4, 4, 3, 3] takes 4 * 2 groups")
+    assert message("conv", f32(B, 3, 1, 1, 1, 1), f32(4, 3, 1, 1, 1, 1)).startswith("x: ")
     assert message("conv", f32(B, 3), f32(4, 3)).startswith("x: x is f32[B, 3], with 2 axes")
     assert message("conv", x, f32(4, 3, 3)).startswith("weight: weight is f32[4, 3, 3], with 3 axes")
     assert message("conv", x, TensorType(DType.F16, (4, 3, 3, 3))).startswith("weight: x is f32[B, 3, 8, 8] and weight is f16")
@@ -179,6 +201,14 @@ def test_conv_transpose_refuses_what_has_no_meaning() -> None:
         "output_padding: `output_padding` = 1 must be smaller than the stride 1 or the dilation 1"
     )
     assert message("conv_transpose", x, f32(3, 2, 3)) == "weight: x has 4 channels, and the weight f32[3, 2, 3] takes 3"
+    assert shape_of("conv_transpose", x, weight, padding=3) == ["B", "2", "1"]
+    assert message("conv_transpose", x, weight, padding=((4, 3),)) == "padding: padding 4 and 3 leaves nothing of 7 output places"
+    assert message("conv_transpose", x, weight, stride=2, output_padding=2).startswith(
+        "output_padding: `output_padding` = 2 must"
+    )
+    assert message("conv_transpose", x, weight, output_padding=(0, 0)) == (
+        "output_padding: `output_padding` has 2 numbers for 1 spatial axes"
+    )
     assert message("conv_transpose", x, weight, padding=4) == "padding: padding 4 and 4 leaves nothing of 7 output places"
     assert message("conv_transpose", x, weight, groups=3) == "groups: `groups` = 3 does not divide the 4 channels of x"
     assert message("conv_transpose", x, weight, padding="same").startswith("padding: `padding` must be a number")
@@ -236,6 +266,23 @@ def test_pooling_refuses_what_has_no_meaning() -> None:
     assert message("avg_pool", x, kernel=0) == "kernel: `kernel` of `avg_pool` is at least 1, not 0"
     assert message("avg_pool", x, kernel=(2, 2, 2)) == "kernel: `kernel` has 3 numbers for 2 spatial axes"
     assert message("max_pool", f32(B, 3), kernel=2).startswith("x: x is f32[B, 3], with 2 axes")
+    assert message("max_pool", x, kernel=3, padding=((0, 2), 0)) == "padding: padding 2 is more than half of the kernel 3"
+    assert message("max_pool", x, kernel=3, dilation=2) == (
+        "kernel: kernel 3 with dilation 2 spans 5, which is larger than the input 4"
+    )
+    assert message("max_pool", x, kernel=2, padding="full").startswith("padding: `padding` must be a number")
+    assert message("max_pool", x, kernel=2, stride=(1, 1, 1)) == "stride: `stride` has 3 numbers for 2 spatial axes"
+    assert message("max_pool", x, kernel=2, dilation=(1, 1, 1)) == "dilation: `dilation` has 3 numbers for 2 spatial axes"
+
+
+def test_attributes_of_pooling_are_told_for_each_axis() -> None:
+    node = built("max_pool", f32(B, 3, 8, 8), kernel=(2, 3), padding=((0, 1), 1))
+    assert node.attributes == {
+        "kernel": (2, 3), "stride": (2, 3), "padding": ((0, 1), (1, 1)), "dilation": (1, 1), "ceil_mode": False,
+    }  # fmt: skip
+    assert "dilation" not in built("avg_pool", f32(B, 3, 8), kernel=2).attributes
+    assert built("max_pool", f32(B, 3, 8), kernel=3, stride=1, padding="same").attributes["padding"] == ((1, 1),)
+    assert built("max_pool", f32(B, 3, 8), kernel=2, dilation=2, padding=1).attributes["padding"] == ((1, 1),)
 
 
 @pytest.mark.parametrize("size", [1, 3, (2, 5), (9, 4)])
@@ -277,6 +324,11 @@ def test_interpolate_in_one_and_three_dimensions() -> None:
 def test_interpolate_sizes_are_algebra() -> None:
     assert shape_of("interpolate", f32(B, 3, H, W), scale=2) == ["B", "3", "2 * H", "2 * W"]
     assert shape_of("interpolate", f32(B, 3, H, W), scale=(0.5, 1.5)) == ["B", "3", "H // 2", "W + W // 2"]
+    assert shape_of("interpolate", f32(B, 3, H, 5), size=(W, 7)) == ["B", "3", "W", "7"]
+    assert shape_of("interpolate", f32(B, 3, H), scale=1 / 1024) == ["B", "3", "H // 1024"]
+    assert shape_of("interpolate", f32(B, 3, 4), scale=0.25) == ["B", "3", "1"]
+    assert built("interpolate", f32(B, 3, 4), scale=2).attributes["scale"] == (2.0,)
+    assert built("interpolate", f32(B, 3, 4), size=2).attributes["scale"] is None
 
 
 def test_interpolate_refuses_what_has_no_meaning() -> None:
@@ -286,6 +338,14 @@ def test_interpolate_refuses_what_has_no_meaning() -> None:
     assert message("interpolate", x, scale=0) == "scale: `scale` must be a positive number, not 0"
     assert message("interpolate", x, scale=0.7).startswith("scale: scale 0.7 is no exact fraction")
     assert message("interpolate", x, scale=(1, 0.125)) == "scale: scale 0.125 leaves nothing of size 4"
+    assert message("interpolate", x, scale=(2, 2, 2)) == "scale: `scale` has 3 numbers for 2 spatial axes"
+    assert message("interpolate", x, scale=(2,)) == "scale: `scale` has 1 numbers for 2 spatial axes"
+    assert message("interpolate", x, scale=True) == "scale: `scale` must be a positive number, not true"
+    assert message("interpolate", x, scale="2") == 'scale: `scale` must be a positive number, not "2"'
+    assert message("interpolate", x, scale=float("inf")) == "scale: `scale` must be a positive number, not inf"
+    assert message("interpolate", f32(B, 3, 4), scale=0.2) == "scale: scale 0.2 leaves nothing of size 4"
+    assert message("interpolate", x, size=(2, 2, 2)) == "size: `size` has 3 numbers for 2 spatial axes"
+    assert message("interpolate", f32(B, 3), size=2).startswith("x: x is f32[B, 3], with 2 axes")
     assert message("interpolate", x, size=2, mode="cubic").startswith("mode: `mode` is one of nearest, bilinear")
     assert (
         message("interpolate", x, size=2, align_corners=True)

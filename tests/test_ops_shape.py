@@ -79,6 +79,10 @@ def test_reshape_of_nothing_and_of_a_scalar() -> None:
     assert apply("reshape", counting(0, 4), shape=(2, 0)).shape == (2, 0)
     assert apply("reshape", counting(0, 4), shape=(2, -1)).shape == (2, 0)
     assert apply("reshape", counting(1), shape=()).shape == ()
+    assert apply("reshape", np.asarray(2.0), shape=(1, -1)).shape == (1, 1)
+    assert message("reshape", f32(0, 4), shape=(0, -1)).endswith("is not proved to be a multiple of 0")
+    assert message("reshape", f32(0, 4), shape=(2, 3)).endswith("0 * 4 = 0 against 2 * 3 = 6")
+    assert message("reshape", f32(2), shape=(0,)).endswith("2 against 0")
 
 
 def test_reshape_shows_the_products_of_both_sides() -> None:
@@ -116,6 +120,10 @@ def test_expand_stretches_ones_and_adds_axes_in_front() -> None:
         "shape: axis 1 of x, which is f32[3, 2], cannot become 4: only size 1 is stretched"
     )
     assert message("expand", f32(3, 2), shape=(2,)) == "shape: `shape` [2] has fewer axes than x, which is f32[3, 2]"
+    assert message("expand", f32(1), shape=(-2,)) == "shape: a size cannot be negative: -2"
+    assert shape_of("expand", f32(1), shape=(0, 0)) == ["0", "0"]
+    assert shape_of("expand", f32(B, 3), shape=(-1, -1)) == ["B", "3"]
+    assert shape_of("expand", f32(), shape=(2,)) == ["2"]
     assert message("expand", f32(3), shape=(-1, 3)) == "shape: axis 0 of `shape` [-1, 3] is new, so that -1 does not say its size"
 
 
@@ -144,6 +152,17 @@ def test_stack_adds_an_axis() -> None:
     )
 
 
+def test_joining_needs_tensors_of_one_type() -> None:
+    assert message("concat", over=0) == "xs: `concat` needs at least one tensor"
+    assert message("stack", over=0) == "xs: `stack` needs at least one tensor"
+    assert message("stack", f32(2), TensorType(DType.F16, (2,)), over=0) == "xs: tensor 1 is f32[2] and tensor 2 is f16[2]"
+    assert message("stack", f32(2), f32(2, 1), over=0).endswith("all must have the same shape")
+    assert message("stack", f32(2), f32(2), over=2).startswith("over: axis 2")
+    assert message("concat", f32(2, 3), f32(2, 3), f32(2, 4), over=0).startswith(
+        "xs: tensor 1 is f32[2, 3] and tensor 3 is f32[2, 4]"
+    )
+
+
 def test_split_into_equal_parts_or_given_sizes() -> None:
     x = counting(2, 6)
     assert [p.tolist() for p in apply_all("split", x, sizes=3, over=1)] == [p.tolist() for p in np.split(x, 3, 1)]
@@ -160,6 +179,9 @@ def test_split_refuses_parts_that_do_not_add_up() -> None:
     assert message("split", f32(2, 5), sizes=(2, 2), over=1) == (
         "sizes: x is f32[2, 5] and the parts [2, 2] do not add up to it: 4 against 5 in axis 1"
     )
+    assert message("split", f32(2, 5), sizes=(), over=1).endswith("do not add up to it: 0 against 5 in axis 1")
+    assert message("split", f32(0), sizes=(), over=0).endswith("do not add up to it: 0 against 0 in axis 0")
+    assert [p.shape for p in apply_all("split", counting(2, 3), sizes=(3, 0), over=1)] == [(2, 3), (2, 0)]
     assert message("split", f32(2, 5), sizes=0, over=1) == "sizes: `sizes` must be at least 1, not 0"
     assert message("split", f32(2, 5), sizes=(7, -2), over=1) == "sizes: a part cannot be negative: -2"
 
@@ -207,6 +229,9 @@ def test_slices_of_symbolic_sizes_read_as_a_person_would_write_them() -> None:
     assert size(None, T - 1) == "T - 1"
     assert size(0, 1) == "1"
     assert size(None, T // 2) == "T // 2"
+    assert size(T // 2, None) == "T - (T // 2)"
+    assert size(-3, -1) == "min(T - 1, 2)"
+    assert size(3, 5) == "max(min(T, 5) - 3, 0)"
 
 
 def test_slice_orders_axes_and_fills_bounds() -> None:
@@ -222,7 +247,26 @@ def test_slice_refuses_what_it_cannot_tell() -> None:
     assert message("slice", f32(T), axes=0, stops=(-2,), steps=-1).startswith("stops: cannot tell")
     assert message("slice", f32(T), axes=0, steps=0) == "steps: the step of a slice cannot be 0"
     assert message("slice", f32(T), axes=0, starts=(0, 1)) == "starts: `starts` has 2 entries for 1 axes"
+    assert message("slice", f32(T), axes=0, stops=(0, 1)) == "stops: `stops` has 2 entries for 1 axes"
+    assert message("slice", f32(T), axes=0, steps=(1, 1)) == "steps: `steps` has 2 entries for 1 axes"
+    assert message("slice", f32(T, T), axes=(0, -2)).startswith("axes: ")
+    assert message("slice", f32(T), axes=0, starts=(-2,), steps=-1).startswith("starts: cannot tell")
+    assert message("slice", f32(T), axes=0, stops=(T - 3,)).startswith("stops: cannot tell whether the stop T - 3 of the slice")
     assert message("slice", f32(T), axes=1).startswith("axes: axis 1")
+
+
+def test_a_backward_slice_stays_within_the_axis() -> None:
+    def cut(start: Dim | None, stop: Dim | None, size: Dim = 5) -> tuple[AttributeValue, AttributeValue, str]:
+        node = built("slice", f32(size), axes=0, starts=(start,), stops=(stop,), steps=-1)
+        return node.attributes["starts"], node.attributes["stops"], format_dim(node.type.shape[0])
+
+    assert cut(None, None) == ((4,), (None,), "5")
+    assert cut(9, 1) == ((4,), (1,), "3")
+    assert cut(3, 9) == ((3,), (4,), "0")
+    assert cut(-9, None) == ((0,), (0,), "0")
+    assert cut(3, -9) == ((3,), (None,), "4")
+    assert cut(-1, -3) == ((4,), (2,), "2")
+    assert cut(T - 1, None, T) == ((T - 1,), (None,), "T")
 
 
 # --- pad, flip, roll, tile ---
@@ -252,6 +296,12 @@ def test_pad_refuses_what_has_no_meaning() -> None:
     assert message("pad", TensorType(DType.I64, (2,)), widths=((1, 0),), value=0.5) == (
         "value: `value` 0.5 is not an element of x, which is i64[2]"
     )
+    assert shape_of("pad", f32(3), widths=((2, 2),), mode="reflect") == ["7"]
+    assert shape_of("pad", f32(1), widths=((2, 5),), mode="edge") == ["8"]
+    assert shape_of("pad", f32(0), widths=((1, 0),)) == ["1"]
+    assert message("pad", f32(2), widths=((1, 0, 1),)) == "widths: `widths` needs a [low, high] pair for each axis, not [1, 0, 1]"
+    assert message("pad", f32(2), widths=((1, 0),), value="a") == 'value: `value` must be a number, not "a"'
+    assert message("pad", f32(2), widths=((1, 0),), value=None) == "value: `value` must be a number, not none"
     assert message("pad", f32(2), widths=(("a", 0),)) == 'widths: `widths` must be a constant integer, not "a"'
 
 
@@ -268,4 +318,6 @@ def test_flip_roll_and_tile_refuse_what_has_no_meaning() -> None:
     assert message("flip", f32(2, 3), over=2).startswith("over: axis 2")
     assert message("roll", f32(2, 3), shift=(1, 2), over=1) == "shift: `shift` has 2 numbers for 1 axes"
     assert message("tile", f32(2, 3), repeats=2) == "repeats: `repeats` has 1 numbers, and x, which is f32[2, 3], has 2 axes"
+    assert message("roll", f32(2, 3), shift=1, over=2).startswith("over: axis 2")
+    assert message("flip", f32(2, 3), over=(0, -2)).startswith("over: ")
     assert message("tile", f32(2), repeats=0).startswith("repeats: ")

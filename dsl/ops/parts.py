@@ -28,17 +28,11 @@ Types = tuple[TensorType, ...]
 Given = dict[str, AttributeValue]
 
 
-def _require_some(types: Types, name: str) -> None:
-    if not types:
-        raise OpError(f"`{name}` needs at least one tensor", "xs", code=BAD_ATTRIBUTE)
-
-
 def _ordinals(types: Types) -> tuple[str, ...]:
     return tuple(f"tensor {i}" for i in range(1, len(types) + 1))
 
 
 def _normalize_concat(types: Types, attributes: Given) -> Given:
-    _require_some(types, "concat")
     return {"over": within(attributes["over"], types[0].rank)}
 
 
@@ -62,7 +56,6 @@ def _reference_concat(*xs: np.ndarray, over: int) -> np.ndarray:
 
 
 def _normalize_stack(types: Types, attributes: Given) -> Given:
-    _require_some(types, "stack")
     return {"over": within(attributes["over"], types[0].rank + 1)}
 
 

