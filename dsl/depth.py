@@ -10,20 +10,21 @@ from dataclasses import is_dataclass
 
 from dsl import text_errors
 from dsl.diagnostics import Diagnostic
+from dsl.limits import limits
 from dsl.source import Source, Span
-from dsl.tokens import MAX_DEPTH
 
 
 def too_deep(nodes: Iterable[object]) -> list[Diagnostic]:
     """An error for the first node that is nested too deep, if there is one."""
+    highest = limits().nesting
     for node in nodes:
         waiting: list[tuple[object, int]] = [(node, 1)]
         while waiting:
             inner, depth = waiting.pop()
             span = getattr(inner, "span", None)
-            if depth > MAX_DEPTH and isinstance(span, Span):
-                return [text_errors.too_deep(span, MAX_DEPTH)]
-            if isinstance(span, Span) and (MAX_DEPTH - depth) // 2 > span.end - span.start:
+            if depth > highest and isinstance(span, Span):
+                return [text_errors.too_deep(span, highest)]
+            if isinstance(span, Span) and (highest - depth) // 2 > span.end - span.start:
                 continue  # two levels take a character at least
             waiting.extend((child, depth + 1) for child in children(inner))
     return []

@@ -32,7 +32,7 @@ CODES: dict[str, Code] = {
     ),
     "DL0005": Code(
         "a spec is too large",
-        "The limit on the size of a spec protects programs that compile specs of others.",
+        "The limit on the size of a spec protects programs that compile specs of others. `--limit bytes=N` raises it.",
     ),
     "DL0006": Code(
         "a character that hides what a text says",
@@ -524,20 +524,20 @@ CODES: dict[str, Code] = {
     "DL0601": Code(
         "nested too deep",
         "Brackets, blocks, chains of operators and chains of `else if` are limited in depth, so that no input can "
-        "exhaust the stack of a program that compiles it. Name an intermediate value.",
+        "exhaust the stack of a program that compiles it. Name an intermediate value, or raise the limit with `--limit nesting=N`.",
     ),
     "DL0602": Code(
         "too many operations",
         "The program would have more operations than is sensible. Loops with `for` are unrolled; `repeat` is not, as long "
-        "as its body keeps the shape.",
+        "as its body keeps the shape. `--limit nodes=N`, `rounds=N` and `tensors=N` raise the limits.",
     ),
     "DL0603": Code(
         "too many copies",
-        "A `repeat` makes from 0 to 1 000 000 copies.",
+        "A `repeat` makes from 0 to 1 000 000 copies; `--limit copies=N` raises the limit.",
     ),
     "DL0604": Code(
         "modules too deep inside one another",
-        "The depth of modules inside modules is limited.",
+        "The depth of modules inside modules is limited; `--limit modules=N` raises the limit.",
     ),
     "DL0605": Code(
         "too many parameters",

@@ -9,11 +9,9 @@ import sys
 import unicodedata
 
 from dsl.diagnostics import Diagnostic, SpecError
+from dsl.limits import limits, raising
 from dsl.source import Source, Span
 from dsl.text_errors import character_name
-
-MAX_BYTES = 2 * 1024 * 1024
-"""The largest spec that is read."""
 
 CANNOT_READ = 4
 """The exit code of a file that cannot be read."""
@@ -47,7 +45,7 @@ def refuse_characters(source: Source) -> None:
 def _read_stdin() -> bytes:
     if sys.stdin is None:
         raise _cannot_read("standard input", "it is closed")
-    return _limited(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>")
+    return _limited(sys.stdin.buffer.read(limits().bytes + 1), "<stdin>")
 
 
 def _read(path: str) -> bytes:
@@ -63,15 +61,17 @@ def _read(path: str) -> bytes:
         raise SpecError(Diagnostic("DL0004", f"`{path}` is {_kind(mode)}, not a file"), CANNOT_READ)
     with os.fdopen(descriptor, "rb") as file:
         try:
-            return _limited(file.read(MAX_BYTES + 1), path)
+            return _limited(file.read(limits().bytes + 1), path)
         except OSError as error:
             raise _cannot_read(path, error.strerror or str(error)) from None
 
 
 def _limited(data: bytes, name: str) -> bytes:
-    if len(data) > MAX_BYTES:
-        message = f"`{name}` is larger than {MAX_BYTES // 1024**2} MB, the limit for a spec"
-        raise SpecError(Diagnostic("DL0005", message), CANNOT_READ)
+    most = limits().bytes
+    if len(data) > most:
+        size = f"{most // 1024**2} MB" if most % 1024**2 == 0 else f"{most:,} bytes"
+        message = f"`{name}` is larger than {size}, the limit for a spec"
+        raise SpecError(Diagnostic("DL0005", message, help=raising("bytes")), CANNOT_READ)
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from dsl.diagnostics import Diagnostic, Label
+from dsl.limits import raising
 from dsl.source import Span
 
 _REPLACEMENTS = {
@@ -79,7 +80,7 @@ def brace_alone(span: Span) -> Diagnostic:
 
 
 def too_deep(span: Span, limit: int) -> Diagnostic:
-    return Diagnostic("DL0601", f"nested deeper than {limit} levels", span)
+    return Diagnostic("DL0601", f"nested deeper than {limit} levels", span, help=raising("nesting"))
 
 
 _PAIRS = {"(": ")", "[": "]", "{": "}"}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from dsl import text_errors
 from dsl.comments import CommentKeeper
 from dsl.diagnostics import Diagnostic
+from dsl.limits import limits
 from dsl.source import Source, Span
 from dsl.words import (
     BEGINS_CONDITION,
@@ -29,9 +30,6 @@ from dsl.words import (
     NO_CLAUSES,
     OPERATORS,
 )
-
-MAX_DEPTH = 200
-"""How deep brackets and blocks, and expressions of any kind, may be nested."""
 
 
 class Token:
@@ -338,8 +336,8 @@ class _Tokenizer:
         elif token.value == "(" and self.tokens and self.tokens[-1].type == "REPEAT":
             self.repeats.add(token.start)
         self.open.append(token)
-        if len(self.open) > MAX_DEPTH:
-            self._break(text_errors.too_deep(token.span, MAX_DEPTH))
+        if len(self.open) > limits().nesting:
+            self._break(text_errors.too_deep(token.span, limits().nesting))
 
     def _close(self, token: Token, opening: Token) -> None:
         if opening.type == "LBRACE":

@@ -13,8 +13,8 @@ import yaml
 
 from dsl import text_errors
 from dsl.diagnostics import Diagnostic, Label, SpecError
+from dsl.limits import limits
 from dsl.source import Source, Span
-from dsl.tokens import MAX_DEPTH
 
 MAX_NODES = 100_000
 """How many nodes the aliases of a document may stand for."""
@@ -108,8 +108,8 @@ class _Reader:
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                 self._untagged(event.tag, start)
                 self.open.append(_Open(start, event.anchor, isinstance(event, yaml.MappingStartEvent), []))
-                if len(self.open) > MAX_DEPTH:
-                    raise SpecError(text_errors.too_deep(Span(self.source, start, start + 1), MAX_DEPTH))
+                if len(self.open) > limits().nesting:
+                    raise SpecError(text_errors.too_deep(Span(self.source, start, start + 1), limits().nesting))
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                 self._close(end)
             case _:
@@ -128,8 +128,8 @@ class _Reader:
         self._add(YamlMapping(tuple(zip(keys, done.children[1::2], strict=True)), span, size, height), done.anchor, span)
 
     def _add(self, node: YamlNode, anchor: str | None, span: Span) -> None:
-        if len(self.open) + node.height > MAX_DEPTH:
-            raise SpecError(text_errors.too_deep(Span(self.source, span.start, span.start + 1), MAX_DEPTH))
+        if len(self.open) + node.height > limits().nesting:
+            raise SpecError(text_errors.too_deep(Span(self.source, span.start, span.start + 1), limits().nesting))
         if anchor is not None:
             self.anchors[anchor] = node
         if not self.open:

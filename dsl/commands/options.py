@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 
 from dsl.elaborate.program import MOST_PARAMETERS
+from dsl.limits import HIGHEST, limited, names
 from dsl.types import DType
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -29,6 +30,10 @@ def model_options(command: Command) -> Command:
         click.option(
             "--max-parameters", metavar="N", type=click.IntRange(min=1), default=MOST_PARAMETERS, show_default=True,
             help="Refuse models with more parameters.",
+        ),
+        click.option(
+            "--limit", metavar="NAME=N", multiple=True, callback=_limit, expose_value=False,
+            help=f"Raise or lower a limit: {', '.join(names())}; repeatable.",
         ),
         click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means."),
         click.option(
@@ -88,6 +93,19 @@ def settings_of(_context: click.Context, _parameter: click.Parameter, texts: tup
             raise click.BadParameter(f"`{name}` is set twice")
         found[name] = value.strip()
     return found
+
+
+def _limit(context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> None:
+    """Have other limits hold until the command ends."""
+    wanted: dict[str, int] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in names():
+            raise click.BadParameter(f"there is no limit `{name}`; there is {', '.join(names())}")
+        if not value.isdecimal() or len(value) > 12 or not 1 <= int(value) <= HIGHEST.get(name, 10**12):
+            raise click.BadParameter(f"`{text}`: `{name}` is a number from 1 to {HIGHEST.get(name, 10**12)}")
+        wanted[name] = int(value)
+    context.with_resource(limited(**wanted))
 
 
 def dimension_sizes(texts: tuple[str, ...]) -> dict[str, int]:

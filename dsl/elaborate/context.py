@@ -35,17 +35,8 @@ if TYPE_CHECKING:
     from dsl.elaborate.tensors import Tensors
     from dsl.elaborate.updates import Updates
 
-DEEPEST = 60
-"""How many modules may be inside one another."""
-
 MOST_ERRORS = 100
 """After how many errors in one block the rest of it is not looked at."""
-
-MOST_ROUNDS = 200_000
-"""How many rounds all `for` loops of a program may have together: each is executed when the graph is made."""
-
-MOST_NODES = 2_000_000
-"""How many nodes one program may have."""
 
 
 @dataclass(slots=True, eq=False)

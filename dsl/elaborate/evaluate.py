@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from dsl import syntax
 from dsl.diagnostics import Diagnostic, Label, SpecError
-from dsl.elaborate.context import MOST_ROUNDS, Context, error, not_poison
+from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.frame import Frame, no_member, unknown_name
 from dsl.elaborate.patterns import matching
 from dsl.elaborate.statics import STATIC_FUNCTIONS
@@ -27,6 +27,7 @@ from dsl.elaborate.values import (
     Tensor,
     describe,
 )
+from dsl.limits import limits, raising
 from dsl.loader import Unit, library_definition, library_index
 from dsl.ops.registry import CARDS
 from dsl.ops.sugar import SUGARS
@@ -203,10 +204,9 @@ class Evaluator:
                 help="use a tensor operation over the axis" if isinstance(value, Tensor | Results) else None,
             )
         self.context.rounds += len(value)
-        if self.context.rounds > MOST_ROUNDS:
-            raise error(
-                "DL0602", f"the `for` loops of this model have more than {MOST_ROUNDS:,} rounds together", expression.span
-            )
+        if self.context.rounds > limits().rounds:
+            message = f"the `for` loops of this model have more than {limits().rounds:,} rounds together"
+            raise error("DL0602", message, expression.span, help=raising("rounds"))
         return iter(value)
 
     # --- application ---
@@ -234,8 +234,9 @@ class Evaluator:
                 f"`repeat` takes an integer that is known when the graph is made, not {describe(count)}",
                 expression.count.span,
             )
-        if not 0 <= count <= 1_000_000:
-            raise error("DL0603", f"`repeat` makes 0 to 1000000 copies, not {count}", expression.count.span)
+        if not 0 <= count <= limits().copies:
+            help = raising("copies") if count > 0 else None
+            raise error("DL0603", f"`repeat` makes 0 to {limits().copies} copies, not {count}", expression.count.span, help=help)
         return RepeatLayer(count, expression.body, expression.span)
 
     def _type(self, frame: Frame, expression: syntax.Expr) -> object:

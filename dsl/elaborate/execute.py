@@ -9,7 +9,7 @@ from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Expr
-from dsl.elaborate.context import MOST_ERRORS, MOST_NODES, Context, error
+from dsl.elaborate.context import MOST_ERRORS, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
 from dsl.elaborate.initial import check_parts, written_out
 from dsl.elaborate.order import bound_names, explained
@@ -30,6 +30,7 @@ from dsl.elaborate.values import (
     is_static,
 )
 from dsl.ir import Constraint, Graph, Initializer, Parameter, Value
+from dsl.limits import limits, raising
 from dsl.loader import Unit
 from dsl.ops.sugar import Sugar
 from dsl.source import Span
@@ -77,8 +78,9 @@ class Executor:
                     break
                 for name in bound_names(statement):
                     poison(frame, name, statement.span)
-        if len(frame.graph) > MOST_NODES:
-            raise error("DL0602", f"the graph has more than {MOST_NODES} nodes", statements[0].span)
+        if len(frame.graph) > limits().nodes:
+            message = f"the graph has more than {limits().nodes:,} nodes"
+            raise error("DL0602", message, statements[0].span, help=raising("nodes"))
         if failed:
             raise SpecError(errors)
 

@@ -9,7 +9,7 @@ from dsl.diagnostics import SpecError
 from dsl.dims import Dim
 from dsl.elaborate.arguments import check_static, function_signature
 from dsl.elaborate.binding import Given, given_twice
-from dsl.elaborate.context import DEEPEST, Context, error
+from dsl.elaborate.context import Context, error
 from dsl.elaborate.execute import static_frame
 from dsl.elaborate.familiar import ARGUMENTS, suggested
 from dsl.elaborate.frame import Frame
@@ -25,6 +25,7 @@ from dsl.elaborate.values import (
     is_static,
 )
 from dsl.ir import Graph
+from dsl.limits import limits
 from dsl.source import Span
 
 
@@ -39,7 +40,7 @@ class FunctionCaller:
         if frame.step is not None and scheduled:  # in a `train` block a schedule gets the step by itself
             given = (Given(frame.step(), span), *given)
         statics, tensors = self._function_arguments(frame, function, given, span)
-        if len(self.context.open) >= DEEPEST:
+        if len(self.context.open) >= limits().modules:
             self.context.instantiator.check_recursion(None, definition, span)
         if tensors and not any(_belongs_to_caller(v) for v in statics.values()):
             callee = Callee(

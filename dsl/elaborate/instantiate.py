@@ -12,7 +12,7 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim, Expr, Symbol, as_symbol, format_dim, substitute
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.binding import Given, given_twice
-from dsl.elaborate.context import DEEPEST, Context, error
+from dsl.elaborate.context import Context, error
 from dsl.elaborate.execute import only_in_training, require, static_frame
 from dsl.elaborate.familiar import ARGUMENTS, suggested
 from dsl.elaborate.frame import Frame, tensor
@@ -36,6 +36,7 @@ from dsl.elaborate.values import (
     is_static,
 )
 from dsl.ir import Call, Constraint, Graph, Initializer, StaticValue, Value, owned
+from dsl.limits import limits, raising
 from dsl.loader import Unit
 from dsl.ops.card import Attributes, Card
 from dsl.ops.sugar import Sugar
@@ -310,13 +311,14 @@ class Instantiator:
     def check_recursion(self, key: object, definition: syntax.Module | syntax.Function, span: Span) -> None:
         names = [name for _, name, _ in self.context.open]
         repeated = any(k == key for k, _, _ in self.context.open)
-        if repeated or len(self.context.open) >= DEEPEST:
+        if repeated or len(self.context.open) >= limits().modules:
             if definition.name in names:
                 chain = " -> ".join([*names[names.index(definition.name) :][:6], definition.name])
                 places = {s: n for _, n, s in self.context.open[1:] if s != span}
                 labels = tuple(Label(s, f"`{n}` applied here") for s, n in list(places.items())[-3:])
                 raise SpecError(Diagnostic("DL0513", f"`{definition.name}` contains itself: {chain}", span, labels=labels))
-            raise error("DL0604", f"modules are inside one another more than {DEEPEST} deep", span)
+            deep = f"modules are inside one another more than {limits().modules} deep"
+            raise error("DL0604", deep, span, help=raising("modules"))
 
     def _elaborate(
         self,

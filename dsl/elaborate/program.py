@@ -31,14 +31,12 @@ from dsl.elaborate.updates import Updates
 from dsl.elaborate.values import Condition, Layer, LayerType, Tensor, describe
 from dsl.garbage import collector_paused
 from dsl.ir import Graph, Program, Value, count_parameters, count_tensors
+from dsl.limits import limits, raising
 from dsl.loader import Unit
 from dsl.parse import parse_expression
 from dsl.source import Source, Span
 from dsl.training import Training
 from dsl.types import DType
-
-MOST_TENSORS = 2_000_000
-"""How many tensors a program may own, whatever their sizes."""
 
 MOST_PARAMETERS = 200_000_000_000
 """How many parameters a model may have unless `--max-parameters` says otherwise."""
@@ -114,9 +112,10 @@ def elaborate(
             help=f"the limit is {max_parameters:,}; `--max-parameters` sets it",
         )
     tensors = count_tensors(entries.values())
-    if tensors > MOST_TENSORS:
-        message = f"`{definition.name}` has {tensors:,} parameters and buffers, more than the limit of {MOST_TENSORS:,} tensors"
-        raise error("DL0602", message, definition.name_span)
+    most = limits().tensors
+    if tensors > most:
+        message = f"`{definition.name}` has {tensors:,} parameters and buffers, more than the limit of {most:,} tensors"
+        raise error("DL0602", message, definition.name_span, help=raising("tensors"))
     return Elaborated(Program(definition.name, entries), unique(context.warnings), tuple(others))
 
 
