@@ -138,7 +138,7 @@ class Body(Sizes):
                 self._visit(node)
         for name, value in self.graph.outputs.items():
             self.results[name] = self.expressions[value]
-        if self.graph.updates:
+        if self.graph.updates or plan.updating:
             self._update(plan.updating)
         if finish is not None:
             finish(self)
