@@ -381,6 +381,41 @@ def test_shapes_that_are_written_out() -> None:
     check("take", normal(2, 3), np.asarray([[1, 0]], np.int8), over=1)
 
 
+def operators(name: str, *operands: np.ndarray, **attributes: Any) -> list[str]:
+    """The operators that a primitive becomes, apart from constants."""
+    program = Program("op", {"forward": applied(name, operands, **attributes)})
+    return [node.op_type for node in checked(BACKEND.emit(program, EmitOptions(opset=20), {})).graph.node]
+
+
+def test_what_changes_nothing_is_no_operator() -> None:
+    x = normal(2, 3)
+    unchanged: dict[str, dict[str, Any]] = {
+        "reshape": {"shape": (2, 3)}, "expand": {"shape": (2, 3)}, "concat": {"over": 1}, "split": {"sizes": (3,), "over": 1},
+        "slice": {"axes": (0, 1), "starts": (0, None), "stops": (None, 3)}, "pad": {"widths": ((0, 0), (0, 0))},
+        "roll": {"shift": (2, -3), "over": (0, 1)}, "tile": {"repeats": (1, 1)}, "flip": {"over": ()}, "permute": {"order": (0, 1)},
+        "stop_gradient": {}, "cast": {"dtype": DType.F32},
+    }  # fmt: skip
+    for name, given in unchanged.items():
+        assert operators(name, x, **given) == ["Identity"], name
+    assert operators("roll", x, shift=(0,), over=(0,), symbolic=True) == ["Identity"]
+    assert operators("slice", x, axes=(1,), starts=(0,), stops=(None,), symbolic=True) == ["Identity"]
+    assert operators("expand", x, shape=(-1, -1), symbolic=True) == ["Identity"]
+    assert operators("expand", x, shape=(1, 2, 3)) == ["Expand"]
+    assert operators("interpolate", normal(1, 2, 7, 6, dtype=F64), size=(7, 5)) == ["Gather"]
+    assert operators("roll", x, shift=(3, 1), over=(0, 1)) == ["Slice", "Slice", "Concat"] * 2
+
+
+def test_simple_sizes_are_spelled_as_slices_clamp_them() -> None:
+    """`x[:, 1:]`, `x[:, :-1]` and `x[:, -2:]` of a symbolic size need no arithmetic."""
+    x = normal(2, 6)
+    for start, stop in ((1, None), (None, -1), (-2, None), (None, 4), (None, -6)):
+        given: dict[str, Any] = {"axes": (1,), "starts": (start,), "stops": (stop,), "symbolic": True}
+        check("slice", x, opsets=(20,), **given)
+    assert operators("slice", x, axes=(1,), starts=(1,), stops=(None,), symbolic=True) == ["Slice"]
+    assert operators("slice", x, axes=(1,), starts=(None,), stops=(-1,), symbolic=True) == ["Slice"]
+    assert operators("slice", x, axes=(1,), starts=(None,), stops=(4,), symbolic=True) == ["Slice"]
+
+
 def test_order_among_equals() -> None:
     x = np.asarray([3, 1, 3, 1, 2, 3], F32)
     check("topk", x, k=4)
@@ -430,6 +465,26 @@ def test_resizing() -> None:
         check("interpolate", x, mode="bilinear", symbolic=True, **given)
 
 
+def test_windows_that_start_behind_the_end_are_cut_off() -> None:
+    """ONNX would count them; what they would see is taken off the operand."""
+    for size, kernel, stride, padding in ((4, 1, 5, 0), (9, 2, 5, 0), (5, 1, 4, 0), (4, 2, 5, ((0, 1),)), (7, 3, 4, ((1, 0),))):
+        for name in ("max_pool", "avg_pool"):
+            check(name, normal(1, 2, size), kernel=kernel, stride=stride, padding=padding, ceil_mode=True, opsets=(20,))
+    check("max_pool", normal(1, 2, 4, 7), kernel=(1, 3), stride=(5, 2), ceil_mode=True, opsets=(20,))
+
+
+def test_maps_along_an_axis_before_the_last_two() -> None:
+    check("adaptive_avg_pool", normal(1, 2, 5, 4, 3), size=(2, 3, 2), opsets=(20,))
+    check("adaptive_avg_pool", normal(1, 2, 6, 5), size=(3, 5), opsets=(20,))
+    check("adaptive_avg_pool", normal(1, 2, 6, 4, dtype=F64), size=(3, 2), opsets=(20,))
+
+
+def test_resizing_in_f64_needs_constant_sizes() -> None:
+    program = model_of('model M()(x: float[1, 1, H, 4]) { return interpolate(cast(x, f64), scale=2, mode="bilinear") }')
+    with pytest.raises(SpecError, match="onnxruntime has no f64 kernel of Resize"):
+        lower(program, BACKEND, EmitOptions(), weights={})
+
+
 # --- layers and models -------------------------------------------------------------------------------------------------------------
 
 NORMS = """
@@ -449,6 +504,25 @@ model N()(x: float[B, 6, H, W], z: float[B, T, 6]) {
 @pytest.mark.parametrize(("opset", "inline"), [(17, False), (20, True), (21, False), (23, True), (26, False)])
 def test_library_layers(opset: int, inline: bool) -> None:
     agrees(model_of(NORMS), {"B": 2, "H": 4, "W": 6, "T": 3}, opset, inline)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "LayerNorm(affine=false)", "RMSNorm(affine=false)", "ConvTranspose1d(3, 3, dilation=3, output_padding=2)",
+        "ConvTranspose1d(3, 3, dilation=3, output_padding=2, bias=false)", "LayerNorm(eps=0.5)", "InstanceNorm",
+        "GroupNorm(2, affine=false)", "BatchNorm1d(eps=0.5)", "transpose(1, 2) -> InstanceNorm",
+        "transpose(1, 2) -> GroupNorm(1, affine=false)",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("signature", "sizes"), [("B, 4, T", {"B": 2, "T": 3}), ("2, 4, 5", {})], ids=["symbolic", "static"])
+def test_layers_without_parameters_or_with_symbolic_sizes(layer: str, signature: str, sizes: dict[str, int]) -> None:
+    if signature != "2, 4, 5" and layer == "LayerNorm(eps=0.5)":
+        signature = "B, T, 4"
+    if signature == "B, 4, T" and "GroupNorm(1" in layer:
+        layer = "GroupNorm(1, affine=false)"
+    for opset in (20, 23):
+        agrees(model_of(f"model M()(x: float[{signature}]) {{ return x -> {layer} }}"), sizes, opset)
 
 
 ATTENTION = """

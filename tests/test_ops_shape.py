@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,9 @@ from dsl.build import Builder
 from dsl.dims import Dim, Expr, evaluate, format_dim, symbol
 from dsl.ir import Graph, Node, Value
 from dsl.ops.card import AttributeValue, OpError
+from dsl.ops.inference import canonical_axes, canonical_axis, within
 from dsl.ops.registry import card
+from dsl.ops.sizes import dim, dims, distinct_axes, exact_quotient, integer, integers, per_axis, size, sizes
 from dsl.types import DType, TensorType
 
 B, T, D, H, W = (symbol(name) for name in "BTDHW")
@@ -321,3 +324,52 @@ def test_flip_roll_and_tile_refuse_what_has_no_meaning() -> None:
     assert message("roll", f32(2, 3), shift=1, over=2).startswith("over: axis 2")
     assert message("flip", f32(2, 3), over=(0, -2)).startswith("over: ")
     assert message("tile", f32(2), repeats=0).startswith("repeats: ")
+
+
+# --- attributes as rules read them ---
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(OpError) as caught:
+        call()
+    return f"{caught.value.code} {caught.value.argument}: {caught.value}"
+
+
+def test_numbers_and_sizes_are_read_with_their_bounds() -> None:
+    assert integer(0, "n", 0) == 0 and integer(-3, "n") == -3
+    assert refusal(lambda: integer(-1, "n", 0)) == "DL0402 n: `n` must be at least 0, not -1"
+    assert refusal(lambda: integer(True, "n")) == "DL0402 n: `n` must be a constant integer, not true"
+    assert refusal(lambda: integers((1, T), "n")) == "DL0402 n: `n` must be a constant integer, not T"
+    assert integers(2, "n") == (2,) and dims(T, "n") == (T,) and sizes((1, T), "n") == (1, T)
+    assert dim(-1, "n") == -1 and size(1, "n") == 1
+    assert refusal(lambda: size(0, "n")) == "DL0402 n: `n` must be at least 1, not 0"
+    assert refusal(lambda: sizes((2, 0), "n")) == "DL0402 n: `n` must be at least 1, not 0"
+    assert per_axis(2, "n", 3, 1) == (2, 2, 2) and per_axis((2, 1), "n", 2, 1) == (2, 1)
+    assert refusal(lambda: per_axis((2,), "n", 2, 1)) == "DL0402 n: `n` has 1 numbers for 2 spatial axes"
+    assert refusal(lambda: per_axis(0, "n", 2, 1)) == "DL0402 n: `n` must be at least 1, not 0"
+
+
+def test_axes_are_read_within_the_rank() -> None:
+    assert [within(axis, 3) for axis in (-3, -1, 0, 2)] == [0, 2, 0, 2]
+    for axis in (3, -4, True, "x", None, 1.0):
+        assert refusal(lambda: within(axis, 3, "a")).startswith("DL0304 a: axis ")  # noqa: B023
+    assert refusal(lambda: within(0, 0)).endswith("it has none: it is a scalar")
+    assert refusal(lambda: within(2, 2)).endswith("axis 2 of a tensor with 2 axes; it has -2 to 1")
+    assert distinct_axes((1, -2), 2, "a") == (1, 0) and distinct_axes(1, 2, "a") == (1,)
+    assert refusal(lambda: distinct_axes((1, -1), 2, "a")) == "DL0304 a: `a` lists an axis twice: [1, 1]"
+    assert canonical_axes((f32(2, 3),), {"over": (-1, 0)}) == {"over": (0, 1)}
+    assert canonical_axes((f32(2, 3),), {"over": -1}) == {"over": (1,)}
+    assert canonical_axes((f32(2, 3),), {}) == {"over": (0, 1)}
+    assert refusal(lambda: canonical_axes((f32(2, 3),), {"over": (1, -1)})) == "DL0304 over: `over` lists an axis twice: 1, 1"
+    assert canonical_axis((f32(2, 3),), {}) == {"over": 1}
+
+
+def test_quotients_of_sizes_are_whole_or_none() -> None:
+    assert exact_quotient((6, T), (3,)) == 2 * T
+    assert exact_quotient((6, T), (T, 4)) is None
+    assert exact_quotient((4, 9, T), (6, 3)) == 2 * T
+    assert exact_quotient((T, D), (D, T)) == 1
+    assert exact_quotient((), ()) == 1
+    assert exact_quotient((0, 4), (0,)) is None
+    assert exact_quotient((0, 4), (4,)) == 0
+    assert exact_quotient((2 * T,), (4,)) is None
