@@ -44,14 +44,16 @@ class Updates:
     # --- the number of steps ---
 
     def count_steps(self, frame: Frame) -> None:
-        """Bind `step` in a block: the steps done before this one, as a float. Nobody need read it."""
+        """Bind `step` in a block: the steps done before this one, as a float. Nobody need read it; a definition of the file that is called
+        so stays what it is."""
         assert frame.training is not None
         node = frame.graph.add("buffer", (), {"path": STEP}, (_COUNT,), spans=(frame.graph.span,))
         frame.training.counter = Value(node.id)
         attributes = {"dtype": self.context.float_type}
         (steps,) = self.context.applier.primitive(frame, "cast", [tensor(Value(node.id), 0)], attributes, frame.graph.span)
         frame.step = lambda: steps
-        frame.bind(STEP, steps)
+        if STEP not in frame.unit.names:
+            frame.bind(STEP, steps)
 
     def counted(self, frame: Frame, read: Sequence[Value], after: int) -> list[Updated]:
         """The update of the number of steps, where one of these values depends on it."""
