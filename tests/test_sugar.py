@@ -100,6 +100,13 @@ def test_flatten_makes_axes_one() -> None:
     assert message("flatten", f32(3)).startswith("axis 1 of a tensor with 1 axes")
 
 
+def test_flatten_of_some_axes() -> None:
+    assert lowered("flatten", f32(B, T, D, 3), start=1, end=2) == ("f32[B, D * T, 3]", "reshape")
+    assert lowered("flatten", f32(B, T, D), start=1, end=1) == ("f32[B, T, D]", "")
+    assert lowered("flatten", f32(B, T), start=0) == ("f32[B * T]", "reshape")
+    assert lowered("flatten", f32(2, 3, 4), start=-2, end=-1) == ("f32[2, 12]", "reshape")
+
+
 def test_transpose_swaps_two_axes() -> None:
     assert lowered("transpose", f32(B, T, D), a=1, b=-1) == ("f32[B, D, T]", "permute")
     assert lowered("transpose", f32(B, T), a=1, b=1) == ("f32[B, T]", "")
