@@ -153,6 +153,8 @@ def _refuse_place(path: str | Path, place: Path) -> None:
     kind = _kind(place)
     if kind is not None:
         raise cannot_write(path, f"it is {kind}")
+    if place.is_symlink():
+        raise cannot_write(path, "it is a link that leads back to itself")
     if str(path).endswith(("/", os.sep)):
         raise cannot_write(path, "it is the name of a directory", help="name a file")
     if not place.parent.is_dir():

@@ -176,7 +176,7 @@ def test_killed_at_a_random_moment(sandbox: Sandbox, folder: Path, name: str, co
 def test_killed_before_each_change_of_the_file_system(sandbox: Sandbox, folder: Path, name: str) -> None:
     command = COMMANDS[name]
     old, new, _ = both(sandbox, command, folder)
-    outcomes = []
+    outcomes: list[bool] = []
     while True:
         (folder / command.output).write_bytes(old)
         ended = sandbox.run(command.line(command.new), folder, before=len(outcomes))

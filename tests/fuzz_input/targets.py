@@ -204,10 +204,8 @@ def weights_safetensors() -> Cases:
     names = st.one_of(
         st.sampled_from((*tensors(), "__metadata__", "fc", "", "../x", "a.b.c", "\u202e", "\x1b[2J")), st.text(max_size=5)
     )
-    kinds = st.one_of(
-        st.sampled_from(
-            ("F32", "F16", "BF16", "F64", "I8", "U8", "I64", "BOOL", "F8_E4M3", "F4", "C64", "", "f32", "U64", None, 3, [])
-        )
+    kinds: st.SearchStrategy[object] = st.sampled_from(
+        ("F32", "F16", "BF16", "F64", "I8", "U8", "I64", "BOOL", "F8_E4M3", "F4", "C64", "", "f32", "U64", None, 3, [])
     )
     entry = st.fixed_dictionaries(
         {"dtype": kinds, "shape": st.lists(numbers, max_size=4), "data_offsets": st.lists(numbers, max_size=3)}
@@ -313,7 +311,7 @@ def _zipped(arrays: list[bytes]) -> bytes:
 def inputs_files() -> Cases:
     """Arrays and pictures that are damaged or lie, as inputs of `dslc run`."""
     array = _npy(np.ones((2, 3), np.float32))
-    given = {"x": np.ones((2, 3), np.float32), "tokens": np.zeros(2, np.int64), "mask": np.ones(2, bool)}
+    given: dict[str, np.ndarray] = {"x": np.ones((2, 3), np.float32), "tokens": np.zeros(2, np.int64), "mask": np.ones(2, bool)}
     return st.one_of(
         st.one_of(damaged([array], ARRAY_PIECES), _lying_npy()).map(
             lambda data: _run("--inputs", "x=a.npy", files={"a.npy": data})
