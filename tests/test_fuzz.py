@@ -15,16 +15,18 @@ from tests.fuzz.expressions import EXPRESSIONS
 from tests.fuzz.finding import write_finding
 from tests.fuzz.oracles import OTHERS, TARGETS, Finding, Tally, agrees, subject_of
 
+EXAMPLES = 150
+
 
 def test_random_specs_hold_to_every_oracle() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of NumPy and of the targets, about numbers that are infinite on purpose
-        outcome = run_batch(200, seed_=1)
+        outcome = run_batch(EXAMPLES, seed_=1)
     assert outcome.finding is None, f"{outcome.finding}\n{outcome.finding.spec}"
-    assert outcome.counts["text"] > 180
+    assert outcome.counts["text"] > 0.9 * EXAMPLES
     assert all(outcome.counts[target] for target in ("torch", "onnx", "jax"))
     assert outcome.counts["undecided"] < 10
-    assert len(outcome.reached) > 150
+    assert len(outcome.reached) > 100
 
 
 def test_every_primitive_has_a_drawer_and_every_oracle_a_turn() -> None:

@@ -145,13 +145,17 @@ def scanned(scope: Scope) -> None:
     result = scope.program.name("v")
     clause = f"over {axis}{scope.one_of('', ' reverse=true')}"
     head = f"scan {step} in {small(x)} {clause} carry {carried} = {start[0].name} {{"
+    at = axis  # where the steps are in what is emitted
     if scope.chance(3):
+        at = 0
         head = f"scan {step} in range({x.kind.shape[axis]}) carry {carried} = {start[0].name} {{"
         inner.lines.insert(0, f"{step} = {start[0].name} * 0.1 * cast({step}, float)")
     lines = [*inner.lines, f"{carried} = {update}", f"emit {result} = {emitted.name}"]
     scope.lines.append("\n".join([head, *_indented(lines), "}"]))
-    shape = (x.kind.shape[axis], *emitted.kind.shape)
-    scope.tensors += [Tensor(carried, rest, 1.0), Tensor(result, Kind(emitted.kind.dtype, shape), emitted.scale)]
+    scope.tensors.append(Tensor(carried, rest, 1.0))
+    if at <= emitted.kind.rank:
+        shape = (*emitted.kind.shape[:at], x.kind.shape[axis], *emitted.kind.shape[at:])
+        scope.tensors.append(Tensor(result, Kind(emitted.kind.dtype, shape), emitted.scale))
 
 
 def _inside(scope: Scope, more: list[Tensor]) -> Scope:
