@@ -119,10 +119,30 @@ def test_each_rule_does_what_it_says(rule: object) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-15)
 
 
-@pytest.mark.parametrize("kept", ["x * 0", "x - x", "0 - x", "2 / x", "x ** 2"])
+KEPT = [
+    "x * 0", "x - x", "0 - x", "2 / x", "x ** 2", "1 / x", "1 ** x", "x + 1", "x * 2", "x - 1", "x / 2", "(-x) + x", "-abs(x)",
+    "relu(abs(x))", "abs(relu(x))", "2 / sqrt(x)", "1 / exp(x)", "x + abs(x)", "x - abs(x)", "dropout(x, 0.5)",
+    "x + [0.0, 0.0, 0.0, 0.0]", "x[0, 0] + zeros(3)", "cast(x > 0, float)", "expand(x[:1], [2, 4])",
+    "argmax(x, over=1) / 1", "not (x > 0)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", KEPT)
 def test_what_is_not_the_same_for_every_number_stays(kept: str) -> None:
     compiled = program(f"return {kept}")
     assert not rewrite_every_graph(compiled, simplify)[1]
+
+
+@pytest.mark.parametrize("neutral", ["0 + x", "1 * x", "x + 0.0", "x - 0.0", "x ** 1.0", "x / 1.0", "(x + 0) * 1 - 0"])
+def test_neutral_numbers_go_on_either_side(neutral: str) -> None:
+    simplified, changed = rewrite_every_graph(program(f"return {neutral}"), simplify)
+    assert changed
+    assert operations(simplified.main) == []
+
+
+def test_a_name_stays_with_its_value() -> None:
+    simplified, _ = rewrite_every_graph(program("h = exp(x) + 0\nreturn h * h"), simplify)
+    assert [n.name for n in simplified.main if n.op == "exp"] == ["h"]
 
 
 def test_prune_removes_what_nothing_reads() -> None:
@@ -149,6 +169,54 @@ def test_constants_are_folded() -> None:
     np.testing.assert_array_equal(Interpreter({}).run(pruned.main, {"x": np.ones((1, 4))})["y"], np.full((1, 4), 11.0))
 
 
+@pytest.mark.parametrize(
+    ("expression", "folded"),
+    [
+        ("sum(full([4096], 1.0) * 2)", False),  # full has no operands, and is small as it is
+        ("x[0] + expand([1.0], [4096])[:4]", True),
+        ("x[0] + expand([1.0], [4097])[:4]", False),  # the program would be longer than what it computes
+        ("x + expand([1.0], [B, 4])", False),
+        ("x + bernoulli([0.5])", False),
+        ("x + stop_gradient([0.5])", False),
+        ("x + topk([2.0, 1.0], 1, over=0)[0]", False),
+        ("x + mean([0, 1])", True),
+    ],
+)
+def test_constants_are_folded_where_they_are_small_and_fixed(expression: str, folded: bool) -> None:
+    compiled = program(f"return {expression}")
+    better, changed = rewrite_every_graph(compiled, GRAPH_PASSES["fold_constants"])
+    assert changed == folded
+    if folded:
+        x = np.ones((2, 4))
+        np.testing.assert_array_equal(
+            Interpreter({}).run(better.main, {"x": x})["y"], Interpreter({}).run(compiled.main, {"x": x})["y"]
+        )
+
+
+def test_folded_constants_have_the_type_that_they_had() -> None:
+    compiled = program("return cast([2, 4, 6, 8], i8) // 3, x")
+    folded, _ = rewrite_every_graph(compiled, GRAPH_PASSES["fold_constants"])
+    (const,) = (n for n in rewrite_every_graph(folded, GRAPH_PASSES["prune"])[0].main if n.op == "const")
+    value = const.attributes["value"]
+    assert isinstance(value, np.ndarray) and value.dtype == np.int8 and value.tolist() == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("a = split(x, 2, over=1)\nb = split(x, 2, over=1)\nreturn a[0] - b[1]", ["split", "sub"]),
+        ("return sum(x, over=0) + sum(x, over=1)[0]", ["sum", "sum", "slice", "reshape", "add"]),
+        ("return x + 1 + (x + 1)", ["add", "add"]),
+        ("return cast(x, i32), cast(x, i64)", ["cast", "cast"]),
+        ("layer f = Linear(4)\nreturn f(x) + f(x)", ["call", "call", "add"]),
+    ],
+)
+def test_what_is_merged_computes_the_same(body: str, left: list[str]) -> None:
+    merged, _ = rewrite_every_graph(program(body), GRAPH_PASSES["merge_equal"])
+    merged.main.verify()
+    assert operations(merged.main) == left
+
+
 def test_equal_nodes_are_merged_and_draws_are_not() -> None:
     merged, _ = rewrite_every_graph(program("return exp(x) + exp(x)"), GRAPH_PASSES["merge_equal"])
     assert operations(merged.main) == ["exp", "add"]
@@ -170,6 +238,21 @@ def test_reshapes_and_permutations_cancel(body: str, left: list[str]) -> None:
     cancelled, _ = rewrite_every_graph(program(body), GRAPH_PASSES["cancel_reshapes"])
     pruned, _ = rewrite_every_graph(cancelled, GRAPH_PASSES["prune"])
     assert operations(pruned.main) == left
+
+
+def test_permutations_are_joined_in_their_order() -> None:
+    compiled = program("return permute(permute(x, 1, 2, 0), 0, 2, 1)", "(x: float[2, 3, 4])")
+    joined, _ = rewrite_every_graph(compiled, GRAPH_PASSES["cancel_reshapes"])
+    pruned, _ = rewrite_every_graph(joined, GRAPH_PASSES["prune"])
+    assert [n.attributes["order"] for n in pruned.main if n.op == "permute"] == [(1, 0, 2)]
+
+
+def test_a_step_with_a_name_stays_where_it_is_read_again() -> None:
+    named = program("h = x.T\nreturn exp(h), h.T")
+    assert not rewrite_every_graph(named, GRAPH_PASSES["cancel_reshapes"])[1]
+    alone, changed = rewrite_every_graph(program("h = x.T\nreturn h.T"), GRAPH_PASSES["cancel_reshapes"])
+    assert changed
+    assert operations(rewrite_every_graph(alone, GRAPH_PASSES["prune"])[0].main) == []
 
 
 def test_inference_has_no_dropout_no_branch_and_no_update() -> None:
@@ -229,6 +312,7 @@ def test_batch_norm_stays_where_folding_would_change_something_else(body: str) -
         ("return x -> a: Linear(4, bias=false) -> dropout(0.5) -> b: Linear(4) -> relu -> Linear(3)", ["b", "linear"]),
         ("return x -> body: repeat(3) { Linear(4) } -> Linear(3)", ["linear"]),
         ("return x -> body: repeat(3) { Linear(4, bias=false) } -> relu", ["body"]),
+        ("return x -> Linear(2) -> Linear(4)", ["linear_1"]),  # 4 * 4 numbers before and after
         ("return x -> Linear(2) -> Linear(8) -> Linear(1)", ["linear_2"]),  # not the first two alone, but all three
         ("return x -> wide: Linear(64) -> BatchNorm1d -> Linear(3)", ["linear"]),  # once the norm is folded
     ],
@@ -255,6 +339,7 @@ def test_linear_layers_in_a_row_become_one(body: str, left: list[str]) -> None:
         "layer f = Linear(4)\nreturn x -> f -> f",  # one set of weights, two uses
         "layer f = Linear(4)\nlayer g = Linear(4)\nreturn g(f(x)) @ f.weight",  # the weight is read elsewhere
         "layer f = Linear(4)\nh = f(x)\nlayer g = f with 2 * f.params\nreturn h, x -> g -> Linear(4)",  # the weights are others
+        "h = x -> Linear(4)\nreturn h, h -> Linear(4)",  # the first one's result is a result of the model
         "return x -> Linear(1) -> Linear(4)",  # 4 + 4 numbers, and the product has 16
         "return x -> repeat(2) { Linear(4) -> relu }",
     ],
