@@ -12,7 +12,12 @@ from pathlib import Path
 from tests.faults.corpus import FAULTS
 from tests.faults.measure import Caught, check, doctor
 from tests.faults.page import PAGE, page
-from tests.faults.record import FOUND, read, written
+from tests.faults.record import FOUND, UNASKED, read, written
+
+
+def kept(last: Caught | None) -> Caught | None:
+    """What the doctor said the last time; nothing of a fault that the check named then."""
+    return last if last is None or last.by.startswith("doctor") else UNASKED
 
 
 def main() -> None:
@@ -21,11 +26,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found: dict[str, Caught | None] = {name: check(fault, Path(folder)) for name, fault in FAULTS.items()}
         for name in [name for name, caught in found.items() if caught is None]:
-            last = before.get(name)
             if "--keep-doctor" not in sys.argv[1:]:
                 found[name] = doctor(FAULTS[name], Path(folder))
-            elif last is not None and last.by.startswith("doctor"):
-                found[name] = last
+            else:
+                found[name] = kept(before.get(name, UNASKED))
             caught = found[name]
             print(f"{name}: {caught.by + ': ' + caught.message if caught else 'nothing'}", flush=True)
             FOUND.write_text(written(found))

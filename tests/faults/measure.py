@@ -94,8 +94,12 @@ def _symptoms(path: Path, spec: str, block: str) -> list[Finding]:
 
 
 @cache
-def _symptoms_of_sound(spec: str, block: str) -> frozenset[str]:
-    return frozenset(f.check for f in _symptoms(SPECS / spec, spec, block))
+def _symptoms_of_sound(spec: str, block: str) -> frozenset[str] | None:
+    """The checks that the sound block fails; None where the doctor has nothing to look at."""
+    try:
+        return frozenset(f.check for f in _symptoms(SPECS / spec, spec, block))
+    except SpecError:
+        return None
 
 
 def doctor(fault: Fault, folder: Path) -> Caught | None:
@@ -103,9 +107,11 @@ def doctor(fault: Fault, folder: Path) -> Caught | None:
     block = block_of(fault)
     if block is None:
         return None
+    sound = _symptoms_of_sound(fault.spec, block)
+    if sound is None:
+        return None
     with in_place(fault, folder) as path:
         try:
-            sound = _symptoms_of_sound(fault.spec, block)
             found = [f for f in _symptoms(path, fault.spec, block) if f.check not in sound]
         except SpecError as problem:
             return Caught("doctor: refuses", problem.diagnostics[0].message)

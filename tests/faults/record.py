@@ -9,6 +9,8 @@ from tests.faults.measure import Caught
 
 FOUND = Path(__file__).parent / "found.tsv"
 NOTHING = "nothing"
+UNASKED = Caught("not asked", "", named=False)
+"""Of a fault that the check does not name and the doctor has not been asked about."""
 UNNAMED = "unnamed "
 
 
@@ -16,7 +18,7 @@ def written(found: Mapping[str, Caught | None]) -> str:
     """The text of the file: name, who catches it, what is said."""
     lines = []
     for name, caught in found.items():
-        by = NOTHING if caught is None else caught.by if caught.named else UNNAMED + caught.by
+        by = NOTHING if caught is None else caught.by if caught.named or caught == UNASKED else UNNAMED + caught.by
         lines.append("\t".join([name, by, "" if caught is None else " ".join(caught.message.split())]))
     return "\n".join(lines) + "\n"
 
@@ -26,5 +28,6 @@ def read() -> dict[str, Caught | None]:
     found: dict[str, Caught | None] = {}
     for line in FOUND.read_text().splitlines() if FOUND.exists() else ():
         name, by, message = line.split("\t")
-        found[name] = None if by == NOTHING else Caught(by.removeprefix(UNNAMED), message, not by.startswith(UNNAMED))
+        known = Caught(by.removeprefix(UNNAMED), message, not by.startswith(UNNAMED))
+        found[name] = None if by == NOTHING else UNASKED if by == UNASKED.by else known
     return found
