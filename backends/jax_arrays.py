@@ -192,7 +192,7 @@ def _full(body: Body, node: Node, xs: Operands) -> Expression:
     return call("jnp.full", shape, body.number(value), dtype)
 
 
-INLINE_ELEMENTS = 8
+INLINE_ELEMENTS, LONGEST_OPERAND = 8, 60
 
 
 def constant(body: Body, node: Node, xs: Operands) -> Expression:
@@ -202,7 +202,8 @@ def constant(body: Body, node: Node, xs: Operands) -> Expression:
         return body.number(scalar(value))
     if value.size > INLINE_ELEMENTS:
         return target(body).table(body, value, node.type.dtype, node.name or "table")
-    return call("jnp.array", _nested(value.tolist()), target(body).dtype(node.type.dtype))
+    made = call("jnp.array", _nested(value.tolist()), target(body).dtype(node.type.dtype))
+    return made if len(made.text) <= LONGEST_OPERAND else body.let(node.name or "table", made)
 
 
 def _nested(value: object) -> str:

@@ -266,6 +266,9 @@ class Namespace:
 _DELIMITER = re.compile(r"""[()\[\]{},]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 
 
+_HEAD = re.compile(r"[\w.]*[(\[{]")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A logical line: `prefix`, an expression that may be broken over several lines, `comment` where there is room for it."""
@@ -304,34 +307,40 @@ def laid_out(line: Line) -> list[str]:
         *above, last = _in_brackets(f"({targets})", line.indent, "")
         return [*above, *laid_out(replace(line, prefix=f"{last.strip()} = "))]
     together = f"{start}{INDENT}{', '.join(line.expression.arguments)}"
-    if len(together) <= WIDTH:
+    if len(together) <= WIDTH and line.expression.head:
         return [opening, together, _commented(closing, line.comment)]
     each = [text for a in line.expression.arguments for text in _in_brackets(a, line.indent + 1, ",")]
     return [opening, *each, _commented(closing, line.comment)]
 
 
 def _in_brackets(text: str, indent: int, after: str) -> list[str]:
-    """A tuple, list or dict that does not fit on one line, an element a line; anything else as it is."""
-    start = INDENT * indent
+    """A tuple, list, dict or call that does not fit on one line, an element a line; anything else as it is."""
+    start, inner = INDENT * indent, INDENT * (indent + 1)
     whole = f"{start}{text}{after}"
-    if len(whole) <= WIDTH or text[:1] + text[-1:] not in ("()", "[]", "{}") or len(_elements(text)) > 1:
+    head = _HEAD.match(text)
+    if len(whole) <= WIDTH or head is None or head[0][-1] + text[-1:] not in ("()", "[]", "{}") or len(_elements(text)) > 1:
         return [whole]
-    elements = _elements(text[1:-1])
-    if len(elements) < 2:
+    called = len(head[0]) > 1
+    inside = text[head.end() : -1]
+    elements = _elements(inside)
+    if not elements or (len(elements) == 1 and not called):
         return [whole]
-    return [f"{start}{text[0]}", *(t for e in elements for t in _in_brackets(e, indent + 1, ",")), f"{start}{text[-1]}{after}"]
+    each = [t for e in elements for t in _in_brackets(e, indent + 1, ",")]
+    if called and len(inner) + len(inside) <= WIDTH:
+        each = [f"{inner}{inside}"]
+    return [f"{start}{head[0]}", *each, f"{start}{text[-1]}{after}"]
 
 
 def _elements(text: str) -> list[str]:
-    """What stands between the commas of the text, apart from those in brackets and in strings."""
+    """What stands between the commas of the text, apart from those in brackets and in strings; none if a bracket closes too early."""
     found, depth, begin = [], 0, 0
     for token in _DELIMITER.finditer(text):
         if token[0] in "([{":
             depth += 1
         elif token[0] in ")]}":
             depth -= 1
-            if depth < 0:  # the brackets at both ends are not a pair
-                return [text]
+            if depth < 0:
+                return []
         elif token[0] == "," and depth == 0:
             found.append(text[begin : token.start()].strip())
             begin = token.end()

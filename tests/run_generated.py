@@ -6,6 +6,7 @@ the tests ask for. Not a test itself; tests/test_generated_code.py runs it.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,11 +43,13 @@ def with_torch(path: Path, job: dict[str, Any]) -> dict[str, Any]:
     classes = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
     model = classes[-1]()
     inputs = [torch.ones(shape, dtype=getattr(torch, dtype)) for dtype, shape in job["inputs"].values()]
+    entry = getattr(model, job["entry"])
     model.eval()
-    first, again = listed(model(*inputs)), listed(model(*inputs))
+    first, again = listed(entry(*inputs)), listed(entry(*inputs))
     model.train()
-    loss: Any = sum(y.mean() for y in listed(model(*inputs)) if y.is_floating_point())
-    loss.backward()
+    loss: Any = sum(y.mean() for y in listed(entry(*inputs)) if y.is_floating_point())
+    if job["trained"]:
+        loss.backward()
     found: dict[str, Any] = {
         "tensors": {n: list(t.shape) for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")},
         "outputs": [list(y.shape) for y in first],
@@ -70,7 +73,9 @@ def with_jax(path: Path, job: dict[str, Any]) -> dict[str, Any]:
     stateful = isinstance(owned, tuple)
     inputs = [jnp.ones(shape, "int32" if dtype == "int64" else dtype) for dtype, shape in job["inputs"].values()]
     trees = owned if stateful else (owned,)
-    outputs = jax.eval_shape(lambda *given: module.apply(*given, key=jax.random.key(0)), *trees, *inputs)
+    entry = module.apply if job["entry"] == "forward" else getattr(module, job["entry"])
+    key = {"key": jax.random.key(0)} if "key" in inspect.signature(entry).parameters else {}
+    outputs = jax.eval_shape(lambda *given: entry(*given, **key), *trees, *inputs)
     found: dict[str, Any] = {
         "tensors": {n: list(t.shape) for n, t in jax.eval_shape(module.to_named, *trees).items()},
         "outputs": [list(y.shape) for y in listed(outputs[0] if isinstance(outputs, tuple) and stateful else outputs)],

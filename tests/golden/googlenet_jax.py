@@ -83,24 +83,16 @@ def uniform(key, shape, low, high, dtype=jnp.float32):
     return random.uniform(key, shape, dtype, low, high)
 
 
-def conv_relu(params, x):
+def conv_relu(params, x, stride, padding):
     """A convolution, with its bias, and relu."""
-    return jax.nn.relu(conv(params["conv"], x, (2, 2), ((3, 3), (3, 3))))
-
-
-def conv_relu_1(params, x):
-    """A convolution, with its bias, and relu."""
-    return jax.nn.relu(conv(params["conv"], x, (1, 1), ((0, 0), (0, 0))))
-
-
-def conv_relu_2(params, x):
-    """A convolution, with its bias, and relu."""
-    return jax.nn.relu(conv(params["conv"], x, (1, 1), ((1, 1), (1, 1))))
-
-
-def conv_relu_3(params, x):
-    """A convolution, with its bias, and relu."""
-    return jax.nn.relu(conv(params["conv"], x, (1, 1), ((2, 2), (2, 2))))
+    return jax.nn.relu(
+        conv(
+            params["conv"],
+            x,
+            (stride, stride),
+            ((padding, padding), (padding, padding)),
+        ),
+    )
 
 
 def local_response_norm(x):
@@ -131,11 +123,13 @@ def inception(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 64, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 64, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 128, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 32, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 32, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 32, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
@@ -143,11 +137,13 @@ def inception_1(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 128, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 128, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 192, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 96, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 64, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 64, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
@@ -155,11 +151,13 @@ def inception_2(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 192, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 192, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 208, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 48, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 64, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 64, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
@@ -167,11 +165,13 @@ def inception_3(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 160, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 160, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 224, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 64, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 64, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 64, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
@@ -179,11 +179,13 @@ def inception_4(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 112, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 128, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 256, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 64, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 64, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 64, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
@@ -191,11 +193,13 @@ def inception_5(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 256, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 112, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 288, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 64, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 128, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 64, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
@@ -203,32 +207,48 @@ def inception_6(params, x):
     """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
     and its 1x1.
     """
-    b1 = conv_relu_1(params["branch1"], x)  # [B, 384, H, W]
-    b3 = conv_relu_2(params["branch3"], conv_relu_1(params["reduce3"], x))
-    b5 = conv_relu_3(params["branch5"], conv_relu_1(params["reduce5"], x))
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 256, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 320, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 128, H, W]
     bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
-    bp = conv_relu_1(params["branch_pool"], bp)  # [B, 128, H, W]
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 128, H, W]
+    return jnp.concatenate([b1, b3, b5, bp], axis=1)
+
+
+def inception_7(params, x):
+    """Four branches side by side: 1x1; 3x3 and 5x5, each after a narrowing 1x1; a pool
+    and its 1x1.
+    """
+    b1 = conv_relu(params["branch1"], x, stride=1, padding=0)  # [B, 384, H, W]
+    b3 = conv_relu(params["reduce3"], x, stride=1, padding=0)
+    b3 = conv_relu(params["branch3"], b3, stride=1, padding=1)  # [B, 384, H, W]
+    b5 = conv_relu(params["reduce5"], x, stride=1, padding=0)
+    b5 = conv_relu(params["branch5"], b5, stride=1, padding=2)  # [B, 128, H, W]
+    bp = max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
+    bp = conv_relu(params["branch_pool"], bp, stride=1, padding=0)  # [B, 128, H, W]
     return jnp.concatenate([b1, b3, b5, bp], axis=1)
 
 
 def blocks(params, image):
     """All but the classifiers: the map of each block."""
-    h = conv_relu(params["conv1"], image)
+    h = conv_relu(params["conv1"], image, stride=2, padding=3)
     h = max_pool(h, (3, 3), (2, 2), ceil_padding(h, (3, 3), (2, 2), ((0, 0), (0, 0))))
-    h = conv_relu_1(params["conv2"], local_response_norm(h))
-    h = local_response_norm_1(conv_relu_2(params["conv3"], h))
+    h = conv_relu(params["conv2"], local_response_norm(h), stride=1, padding=0)
+    h = local_response_norm_1(conv_relu(params["conv3"], h, stride=1, padding=1))
     h = max_pool(h, (3, 3), (2, 2), ceil_padding(h, (3, 3), (2, 2), ((0, 0), (0, 0))))
     h = inception(params["block"], h)  # [B, 256, (H + 1) // 8, (W + 1) // 8]
     h = inception_1(params["block_1"], h)  # [B, 480, (H + 1) // 8, (W + 1) // 8]
     h = max_pool(h, (3, 3), (2, 2), ceil_padding(h, (3, 3), (2, 2), ((0, 0), (0, 0))))
     h = inception_2(params["block_2"], h)  # [B, 512, (H + 1) // 16, (W + 1) // 16]
     h = inception_3(params["block_3"], h)
-    h = inception_1(params["block_4"], h)
-    h = inception_4(params["block_5"], h)  # [B, 528, (H + 1) // 16, (W + 1) // 16]
-    h = inception_5(params["block_6"], h)  # [B, 832, (H + 1) // 16, (W + 1) // 16]
+    h = inception_4(params["block_4"], h)
+    h = inception_5(params["block_5"], h)  # [B, 528, (H + 1) // 16, (W + 1) // 16]
+    h = inception_6(params["block_6"], h)  # [B, 832, (H + 1) // 16, (W + 1) // 16]
     h = max_pool(h, (3, 3), (2, 2), ceil_padding(h, (3, 3), (2, 2), ((0, 0), (0, 0))))
-    h = inception_5(params["block_7"], h)
-    h = inception_6(params["block_8"], h)  # [B, 1024, (H + 1) // 32, (W + 1) // 32]
+    h = inception_6(params["block_7"], h)
+    h = inception_7(params["block_8"], h)  # [B, 1024, (H + 1) // 32, (W + 1) // 32]
     return h
 
 
