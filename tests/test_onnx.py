@@ -286,6 +286,19 @@ def test_reductions_of_floats() -> None:
     check("logsumexp", np.asarray([[-INF, -INF], [1000.0, 1000.0]], F32), over=1)
 
 
+def test_reductions_of_bytes_and_of_one_number() -> None:
+    for name in ("sum", "prod", "max", "min", "argmax"):
+        check(name, np.asarray([200, 100, 3], np.uint8), over=0, opsets=(20,))
+    check("log1p", np.asarray(0.5, F64), opsets=(20,))
+    check("mul", np.asarray(2.0, F64), np.asarray(3.0, F64), opsets=(20,))
+    check("mul", normal(2, 3, dtype=F64), np.asarray(3.0, F64), opsets=(20,))
+    check("div", np.asarray(3.0, F64), normal(4, dtype=F64) + 5, opsets=(20,))
+    check("clip", np.asarray([-3.0, 3.0], F32), low=-1.0)
+    check("clip", np.asarray([-3.0, 3.0], F32), high=1.0)
+    check("var", normal(3, 4), over=(0, 1), correction=2)
+    check("norm", normal(3, 4), p=2.0, over=0, keepdims=True)
+
+
 def test_reductions_of_nothing() -> None:
     empty = np.zeros((2, 0, 3), F32)
     for name in ("sum", "mean", "prod", "logsumexp", "norm"):
@@ -523,6 +536,39 @@ def test_layers_without_parameters_or_with_symbolic_sizes(layer: str, signature:
         layer = "GroupNorm(1, affine=false)"
     for opset in (20, 23):
         agrees(model_of(f"model M()(x: float[{signature}]) {{ return x -> {layer} }}"), sizes, opset)
+
+
+HEADS = "transpose(reshape(x, [B, T, 2, 4]), 1, 2)"
+SPELLED: list[tuple[str, str, int, list[str]]] = [
+    ("x -> Linear(5)", "x: float[B, 4]", 20, ["Gemm"]),
+    ("x -> Linear(5)", "x: float[B, T, 4]", 20, ["MatMul", "Add"]),
+    ("x -> BatchNorm1d", "x: float[B, 4, T]", 20, ["BatchNormalization"]),
+    ("x -> LayerNorm", "x: float[B, T, 4]", 20, ["LayerNormalization"]),
+    ("x -> RMSNorm", "x: float[B, T, 4]", 23, ["RMSNormalization"]),
+    ("x -> RMSNorm", "x: float[B, T, 4]", 22, ["RMSNorm"]),  # a function
+    ("x -> InstanceNorm", "x: float[B, 4, T]", 20, ["InstanceNormalization"]),
+    ("x -> GroupNorm(2)", "x: float[B, 4, T]", 21, ["GroupNormalization"]),
+    ("celu(x, 0.7)", "x: float[B, 4]", 20, ["Celu"]),
+    ("gelu(x)", "x: float[B, 4]", 20, ["Gelu"]),
+    ("gelu(x)", "x: float[B, 4]", 17, ["Mul", "Mul", "Erf", "Add", "Mul"]),
+    ("mish(x)", "x: float[B, 4]", 18, ["Mish"]),
+    ("mish(x)", "x: float[B, 4]", 17, ["Softplus", "Tanh", "Mul"]),
+    ("Embedding(5, 4)(cast(x, int))", "x: float[B, T]", 17, ["Cast", "Gather"]),
+    ("Embedding(5, 4)(arange(3)) + x", "x: float[B, 3, 4]", 17, ["Gather", "Add"]),
+    ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5]", 23, ["Attention"]),
+    ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5]", 22, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
+    ("attention(x, x, x)", "x: float[3, 4, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
+    ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 1, 6, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
+    (f"attention({HEADS}, {HEADS}, {HEADS})", "x: float[B, T, 8]", 23, ["Attention", "Reshape", "Transpose"]),
+    (f"attention({HEADS}, {HEADS}, {HEADS} * 2)", "x: float[B, T, 8]", 23, ["Reshape", "Transpose", "Mul", "Attention"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expression", "inputs", "opset", "expected"), SPELLED, ids=lambda v: str(v)[:30])
+def test_layers_are_the_operators_that_onnx_has_for_them(expression: str, inputs: str, opset: int, expected: list[str]) -> None:
+    program = model_of(f"model M()({inputs}) {{ return {expression} }}")
+    assert [node.op_type for node in emitted(program, opset=opset).graph.node] == expected
+    agrees(program, {"B": 2, "T": 3}, opset)
 
 
 ATTENTION = """

@@ -21,7 +21,7 @@ from tests.mutation.subjects import PATHS, ROOT, TESTS, own_tests, rules, same_p
 from tests.mutation.trial import Verdict, exchangeable, in_child, try_collected, try_from_the_start, warm_up
 
 FOLDER = ROOT / "build" / "mutants"
-BUDGET = 5.0
+BUDGET = 4.0
 """Seconds of tests for one mutant."""
 
 

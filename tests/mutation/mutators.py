@@ -65,6 +65,8 @@ SYMMETRIC = {
     "Unsupported",
 }
 """Functions whose arguments are not swapped: the result is the same, or the call no longer means anything."""
+COMMUTATIVE = {"Add", "Mul", "Max", "Min", "And", "Or", "Xor", "Equal"}
+"""Operators of ONNX that do not mind the order of their operands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,8 @@ def _of_call(node: ast.AST) -> Iterator[ast.AST]:
     if not isinstance(node, ast.Call):
         return
     name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    if node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value in COMMUTATIVE:
+        return
     plain = [i for i, a in enumerate(node.args) if not isinstance(a, ast.Starred) and not _is_text(a)]
     for i, j in pairwise(plain):
         if name not in SYMMETRIC and ast.dump(node.args[i]) != ast.dump(node.args[j]):
