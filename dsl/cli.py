@@ -145,10 +145,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(asked.format_message(), err=True)
         return 2
     except click.ClickException as wrong:
-        from dsl.diagnostics import printable
-
-        wrong.message = "\n".join(map(printable, wrong.message.split("\n")))
-        wrong.show()
+        _show(wrong)
         return wrong.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -166,6 +163,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         _report_bug(bug)
         return BUG
+
+
+def _show(wrong: click.ClickException) -> None:
+    """Say what is wrong with the command line, whose words may hold anything."""
+    from dsl.diagnostics import printable
+
+    text = io.StringIO()
+    wrong.show(text)
+    for line in text.getvalue().splitlines():
+        click.echo(printable(line), err=True)
 
 
 def _silence() -> None:

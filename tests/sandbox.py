@@ -269,6 +269,7 @@ class _Worker:
         self.streams = _Streams()
         self.child = 0
         self.count = 0
+        self.requests = self.codes = -1
 
     def run(self, request: Mapping[str, object]) -> dict[str, object]:
         if not self.child or self.count >= MOST_COMMANDS:

@@ -166,7 +166,11 @@ BOTH = """model Both()(x: float[B, 3], tokens: int[B], mask: bool[B]) {
 }
 """
 
-ARRAYS = {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.zeros(2, np.float32), "calls": np.zeros((), np.int64)}
+ARRAYS: dict[str, np.ndarray] = {
+    "fc.weight": np.ones((2, 3), np.float32),
+    "fc.bias": np.zeros(2, np.float32),
+    "calls": np.zeros((), np.int64),
+}
 
 
 def safetensors(header: object, body: bytes, length: int | None = None) -> bytes:
