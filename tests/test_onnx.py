@@ -418,6 +418,25 @@ def test_what_changes_nothing_is_no_operator() -> None:
     assert operators("roll", x, shift=(3, 1), over=(0, 1)) == ["Slice", "Slice", "Concat"] * 2
 
 
+def test_rows_take_the_shortest_way() -> None:
+    x, whole = normal(2, 3), np.asarray([1, 0])
+    assert operators("adaptive_avg_pool", normal(1, 2, 7, 5), size=(3, 4)) == ["Transpose", "MatMul", "MatMul"]
+    assert operators("adaptive_avg_pool", normal(1, 2, 4, 5), size=(2, 5)) == ["AveragePool"]
+    assert operators("adaptive_avg_pool", normal(1, 2, 4, 5), size=1) == ["GlobalAveragePool"]
+    assert operators("roll", normal(5), shift=(1,), over=(0,), symbolic=True) == ["Slice", "Slice", "Concat"]
+    assert operators("roll", normal(5), shift=(2,), over=(0,), symbolic=True) == ["Shape", "Mod", "Slice", "Slice", "Concat"]
+    assert operators("stack", x, over=0) == ["Unsqueeze"]
+    assert operators("one_hot", whole, classes=3) == ["OneHot"]
+    assert operators("one_hot", whole, classes=3, dtype=DType.F16) == ["Unsqueeze", "Equal", "Cast"]
+    assert operators("take", x, whole.astype(np.int32), over=1) == operators("take", x, whole, over=1) == ["Gather"]
+    assert operators("matmul", x, normal(3, 4)) == ["MatMul"]
+    assert operators("mul", np.asarray(2.0), np.asarray(3.0)) == ["Mul"]
+    for shift in (1, -1, 2, -7):
+        check("roll", normal(5), shift=(shift,), over=(0,), symbolic=True, opsets=(20,))
+    for padding in (((0, 1),), ((1, 3),), 0):
+        check("conv_transpose", normal(1, 2, 5), normal(2, 3, 3), dilation=3, output_padding=2, padding=padding, opsets=(20,))
+
+
 def test_simple_sizes_are_spelled_as_slices_clamp_them() -> None:
     """`x[:, 1:]`, `x[:, :-1]` and `x[:, -2:]` of a symbolic size need no arithmetic."""
     x = normal(2, 6)
