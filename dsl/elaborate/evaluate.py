@@ -287,6 +287,8 @@ class Evaluator:
                 return self._tensor_member(frame, next(iter(tensors.values())), expression)
             case Tensor():
                 return self._tensor_member(frame, value, expression)
+            case tuple() if name == "rank" and _depth(value) is not None:
+                return _depth(value)
             case _:
                 raise error("DL0207", f"{describe(value)} has no member `{name}`", expression.name_span)
 
@@ -331,3 +333,14 @@ class Evaluator:
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise error("DL0401", f"an index of a list is an integer, not {describe(value)}", expression.span)
         return value
+
+
+def _depth(value: object) -> int | None:
+    """The rank of the table that a number or a list of numbers is; none for other lists."""
+    if isinstance(value, bool | int | float):
+        return 0
+    if not isinstance(value, tuple) or not value:
+        return None
+    below = {_depth(v) for v in value}
+    inner = below.pop()
+    return inner + 1 if inner is not None and not below else None

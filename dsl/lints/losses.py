@@ -32,7 +32,8 @@ _SHOWN = {
 
 def given_probabilities(place: Place) -> Iterator[Diagnostic]:
     """A loss that turns logits into probabilities by itself, and is given probabilities."""
-    fact = of_kind(place.operands[_LOGITS.get(place.name, 0)], PROBABILITIES, LOG_PROBABILITIES, SIGMOID)
+    logits = min(_LOGITS.get(place.name, 0), len(place.operands) - 1)  # numbers that are written out are no operands
+    fact = of_kind(place.operands[logits], PROBABILITIES, LOG_PROBABILITIES, SIGMOID)
     if fact is None:
         return
     inside = "sigmoid" if place.name in ("bce_with_logits", "focal_loss", "softplus") or "bernoulli" in place.name else "softmax"
