@@ -1141,8 +1141,8 @@ CODES: dict[str, Code] = {
     ),
     "DL1055": Code(
         "a mean against a sum",
-        "The lower bound of a variational autoencoder adds the log-likelihood of an example to a divergence that is summed over the code. As a "
-        "mean over the pixels the likelihood hardly counts, and the code is ignored.",
+        "The lower bound of a variational autoencoder adds the log-likelihood of an example to a divergence that is summed over the "
+        "code. As a mean over the pixels the likelihood hardly counts, and the code is ignored.",
     ),
     "DL1056": Code(
         "a variance for a deviation",
