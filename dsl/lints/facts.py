@@ -68,8 +68,22 @@ NONE: Facts = frozenset()
 
 
 def of_kind(facts: Facts, *kinds: str) -> Fact | None:
-    """The fact of one of these kinds, the first kind that there is."""
-    return next((f for kind in kinds for f in facts if f.kind == kind), None)
+    """The fact of one of these kinds, the first kind that there is; of several facts the one that stands first in the text."""
+    for kind in kinds:
+        found = [f for f in facts if f.kind == kind]
+        if found:
+            return min(found, key=_place) if len(found) > 1 else found[0]
+    return None
+
+
+def one_of_each_kind(facts: Facts) -> Facts:
+    """Facts without those of a kind that another one is of: a sum of a thousand terms is a sum of one kind."""
+    kinds = {f.kind for f in facts}
+    return facts if len(kinds) == len(facts) else frozenset(f for kind in kinds if (f := of_kind(facts, kind)) is not None)
+
+
+def _place(fact: Fact) -> tuple[str, int]:
+    return fact.span.source.name, fact.span.start
 
 
 def written(node: Node) -> Span:

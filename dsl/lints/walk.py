@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dsl.diagnostics import Diagnostic
 from dsl.ir import Call, Graph, Node, Value
-from dsl.lints.facts import LABELS, NONE, SOLE, Fact, Facts, likelihood, of_examples, operator, results
+from dsl.lints.facts import LABELS, NONE, SOLE, Fact, Facts, likelihood, of_examples, one_of_each_kind, operator, results
 from dsl.lints.place import Lint, Place
 from dsl.source import Span
 
@@ -73,6 +73,7 @@ class Walk:
         made = results(graph, node, operands)
         if batch:
             made |= of_examples(graph, node, operands, batch)
+        made = one_of_each_kind(made)
         for i in range(len(node.types)):
             value = Value(node.id, i)
             known[value] = _alone(made, readers[value])
