@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz-input learn systems gallery fuzz check format docs bench clean faults
+.PHONY: help demo test fuzz-input learn systems gallery fuzz check mutants format docs bench clean faults
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ fuzz: $(READY)
 ## make fuzz-input N=10000   damaged and random files, settings and arrays, N of each kind; what is found goes to build/fuzz-input
 fuzz-input: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_input -n $(N) --seed $(SEED)
+
+## make mutants   small mistakes in the shape rules, the simplifications and the ONNX rows, and whether the tests see them: docs/mutants.md
+mutants: $(READY)
+	$(BIN)/python -m tests.mutation
 
 ## make check   format, lint, types, tests
 check: $(READY)
