@@ -61,11 +61,11 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Calla
         if trail is not None:
             trail.write_text(f"# {example.oracles}\n{example.spec}")
         try:
-            judge(example, tally, outcome.reached, only=outcome.finding.oracle if outcome.finding is not None else None)
+            judged = judge(example, tally, outcome.reached, only=outcome.finding.oracle if outcome.finding is not None else None)
         except Finding as found:
             outcome.finding, outcome.example = found, example
             raise
-        outcome.specs.append(example.spec)
+        outcome.specs += [example.spec] * judged
 
     try:
         run()

@@ -46,12 +46,12 @@ def examples(draw: st.DrawFn) -> Example:
     return Example(draw(specs()).text, oracles, draw(st.sampled_from((1, 1, 2))))
 
 
-def judge(example: Example, tally: Tally, reached: Counter[str], *, only: str | None = None) -> None:
-    """Finding where an oracle does not hold of the spec. `only` is an oracle that did not, of a larger spec."""
+def judge(example: Example, tally: Tally, reached: Counter[str], *, only: str | None = None) -> bool:
+    """Finding where an oracle does not hold of the spec; False where there was nothing to judge. `only` is an oracle that did not, of a larger spec."""
     with tally.timing("reference"):
         subject = subject_of(example.spec, tally, sizes=example.sizes)
     if subject is None:
-        return
+        return False
     if only is None:
         reached.update(reached_by(subject.program, example.spec))
     if only in (None, "text"):
@@ -61,6 +61,7 @@ def judge(example: Example, tally: Tally, reached: Counter[str], *, only: str | 
         if only in (None, name):
             with tally.timing(name):
                 (TARGETS.get(name) or OTHERS[name])(subject)
+    return True
 
 
 def reached_by(program: Program, spec: str) -> set[str]:
