@@ -615,6 +615,16 @@ def test_attention(opset: int, inline: bool) -> None:
     agrees(model_of(ATTENTION), {"B": 3, "T": 5}, opset, inline)
 
 
+def test_self_attention_is_one_operator_where_there_is_one() -> None:
+    program = model_of("model M()(x: float[B, T, 8], m: bool[T, T]) { return SelfAttention(2)(x, mask=m) }")
+    inside = [n.op_type for n in emitted(program, opset=23).functions[0].node]
+    assert inside == ["MatMul", "Add", "Constant", "Split", "Attention", "MatMul", "Add"]
+    (function,) = emitted(program, opset=22).functions
+    assert Counter(n.op_type for n in function.node) == {
+        "MatMul": 4, "Add": 2, "Constant": 5, "Split": 1, "Reshape": 4, "Transpose": 4, "Where": 2, "Softmax": 1,
+    }  # fmt: skip
+
+
 def test_a_query_that_may_attend_to_nothing_gets_zero() -> None:
     program = model_of("model Q()(q: float[1, 2, 3, 4], m: bool[3, 3]) { return attention(q, q, q, mask=m) }")
     mask = np.asarray([[1, 0, 0], [0, 0, 0], [1, 1, 1]], bool)
