@@ -15,7 +15,7 @@ from tests.fuzz.expressions import EXPRESSIONS
 from tests.fuzz.finding import write_finding
 from tests.fuzz.oracles import OTHERS, TARGETS, Finding, Tally, agrees, subject_of
 
-EXAMPLES = 150
+EXAMPLES = 120
 
 
 def test_random_specs_hold_to_every_oracle() -> None:

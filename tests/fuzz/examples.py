@@ -47,7 +47,7 @@ def examples(draw: st.DrawFn) -> Example:
 
 
 def judge(example: Example, tally: Tally, reached: Counter[str], *, only: str | None = None) -> bool:
-    """Finding where an oracle does not hold of the spec; False where there was nothing to judge. `only` is an oracle that did not, of a larger spec."""
+    """Finding where an oracle does not hold; False where there was nothing to judge. `only` is one that did not hold of a larger spec."""
     with tally.timing("reference"):
         subject = subject_of(example.spec, tally, sizes=example.sizes)
     if subject is None:

@@ -28,7 +28,7 @@ def reduction(name: str) -> Drawer:
     def draw(scope: Scope) -> Expression:
         x = operand(scope, CARDS[name].operands[0].accepts)
         more = {"var": ", correction=1", "norm": scope.one_of(", p=1", ", p=3", ", p=2.0")}.get(name, "")
-        text = f"tanh({x.name})" if name == "prod" and x.kind.dtype.is_float else small(x, 8)
+        text = f"(1 + 0.05 * tanh({x.name}))" if name == "prod" and x.kind.dtype.is_float else small(x, 8)  # or it underflows
         if name == "norm":
             text = positive(x)
         return Expression(
