@@ -69,6 +69,11 @@ def test_a_card_says_all_there_is_to_say(card: Card) -> None:
     assert all(card.argument(name) for name in names)
 
 
+def test_what_jumps_has_no_derivative() -> None:
+    none = {"floor_divide", "floor", "argmax", "eq", "logical_not", "one_hot"}
+    assert {name for name in (*none, "add", "remainder", "abs", "max", "where") if not card(name).differentiable} == none
+
+
 def test_names_are_unique() -> None:
     assert sum(len(cards) for cards in families().values()) == len(CARDS)
 
@@ -349,6 +354,7 @@ REFUSED: list[tuple[str, tuple[TensorType, ...], dict[str, AttributeValue], str,
     ("add", (TensorType(F32, (N,)), TensorType(F32, (H,))), {}, "b", f"{format_dim(N)} against {format_dim(H)} in axis 0"),
     ("add", (vector(2), vector(2, dtype=I64)), {}, "b", "f32 and i64 do not mix"),
     ("add", (vector(2, dtype=DType.BOOL), vector(2, dtype=DType.BOOL)), {}, "b", "no arithmetic"),
+    ("where", (vector(3, dtype=DType.BOOL), vector(2), vector(3)), {}, "b", "a is f32[2] and b is f32[3]"),
     ("where", (vector(3, dtype=DType.BOOL), vector(2), vector(2)), {}, "condition", "2 against 3 in axis 0"),
     ("matmul", (vector(64, 784), vector(256, 784)), {}, "b", "last axis of a is 784, and b has 256 rows"),
     ("matmul", (vector(2), vector()), {}, "b", "a scalar"),

@@ -200,7 +200,7 @@ def test_conv_transpose_refuses_what_has_no_meaning() -> None:
     assert message("conv_transpose", x, weight, output_padding=1) == (
         "output_padding: `output_padding` = 1 must be smaller than the stride 1 or the dilation 1"
     )
-    assert message("conv_transpose", x, f32(3, 2, 3)) == "weight: x has 4 channels, and the weight f32[3, 2, 3] takes 3"
+    assert message("conv_transpose", x, f32(3, 2, 5)) == "weight: x has 4 channels, and the weight f32[3, 2, 5] takes 3"
     assert shape_of("conv_transpose", x, weight, padding=3) == ["B", "2", "1"]
     assert message("conv_transpose", x, weight, padding=((4, 3),)) == "padding: padding 4 and 3 leaves nothing of 7 output places"
     assert message("conv_transpose", x, weight, stride=2, output_padding=2).startswith(
@@ -293,6 +293,7 @@ def test_adaptive_avg_pool_is_torchs(size: int | tuple[int, int]) -> None:
 
 def test_adaptive_avg_pool_takes_symbolic_sizes() -> None:
     assert shape_of("adaptive_avg_pool", f32(B, 3, H, W), size=(H // 2, 7)) == ["B", "3", "H // 2", "7"]
+    assert message("adaptive_avg_pool", f32(B, 3), size=2).startswith("x: x is f32[B, 3], with 2 axes")
     assert message("adaptive_avg_pool", f32(B, 3, H, W), size=0) == "size: `size` must be at least 1, not 0"
     assert message("adaptive_avg_pool", f32(B, 3, H, W), size=(1, 1, 1)) == "size: `size` has 3 numbers for 2 spatial axes"
 

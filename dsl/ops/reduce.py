@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from dsl.dims import Dim
-from dsl.ops.card import Accepts, Attribute, Attributes, AttributeValue, Card, Example, Form, Infer, Operand, OpError
+from dsl.ops.card import Accepts, Attribute, Attributes, Card, Example, Form, Infer, Operand, OpError
 from dsl.ops.inference import axes, axis, canonical_axes, canonical_axis
 from dsl.types import DType, Shape, TensorType
 
@@ -77,10 +77,6 @@ def _infer_norm(types: tuple[TensorType, ...], attributes: Attributes) -> Tensor
     if not p > 0:
         raise OpError(f"p must be above 0, and is {p:g}", "p", "2 is the Euclidean norm, 1 the sum of absolute values", "DL0402")
     return _infer_kept(types, attributes)
-
-
-def _normalize_norm(types: tuple[TensorType, ...], attributes: dict[str, AttributeValue]) -> dict[str, AttributeValue]:
-    return {**canonical_axes(types, attributes), "p": float(cast(float, attributes.get("p", 2.0)))}
 
 
 def _infer_cumsum(types: tuple[TensorType, ...], attributes: Attributes) -> TensorType:
@@ -257,7 +253,7 @@ CARDS: tuple[Card, ...] = (
         operands=(Operand("x", Accepts.FLOAT),),
         attributes=(Attribute("p", Form.FLOAT, 2.0), OVER, KEEPDIMS),
         infer=_infer_norm,
-        normalize=_normalize_norm,
+        normalize=canonical_axes,
         reference=_norm,
         examples=(Example("norm([3.0, 4.0])", 5.0), Example("norm([[1.0, -2.0]], p=1, over=1)", [3.0])),
         notes="Several axes are taken as one vector (never a matrix norm); an infinite p gives the largest absolute value. No "
