@@ -294,7 +294,8 @@ def test_reductions_of_bytes_and_of_one_number() -> None:
     check("mul", normal(2, 3, dtype=F64), np.asarray(3.0, F64), opsets=(20,))
     check("div", np.asarray(3.0, F64), normal(4, dtype=F64) + 5, opsets=(20,))
     check("clip", np.asarray([-3.0, 3.0], F32), low=-1.0)
-    check("clip", np.asarray([-3.0, 3.0], F32), high=1.0)
+    check("clip", np.asarray([-INF, INF], F32), high=1.0)
+    check("clip", np.asarray([-INF, INF], F32), low=1.0)
     check("var", normal(3, 4), over=(0, 1), correction=2)
     check("norm", normal(3, 4), p=2.0, over=0, keepdims=True)
 
@@ -430,6 +431,7 @@ def test_rows_take_the_shortest_way() -> None:
     assert operators("one_hot", whole, classes=3, dtype=DType.F16) == ["Unsqueeze", "Equal", "Cast"]
     assert operators("take", x, whole.astype(np.int32), over=1) == operators("take", x, whole, over=1) == ["Gather"]
     assert operators("matmul", x, normal(3, 4)) == ["MatMul"]
+    assert operators("matmul", x, normal(3)) == ["Unsqueeze", "MatMul", "Squeeze"]
     assert operators("mul", np.asarray(2.0), np.asarray(3.0)) == ["Mul"]
     for shift in (1, -1, 2, -7):
         check("roll", normal(5), shift=(shift,), over=(0,), symbolic=True, opsets=(20,))
