@@ -327,6 +327,8 @@ def test_linear_layers_in_a_row_become_one(body: str, left: list[str]) -> None:
     assert [n.target.child for n in better.program.main.calls() if n.target and n.target.child] == left
     assert better.weights is not None
     assert better.weights.keys() == better.program.parameters().keys()
+    fused = [n.target.graph for n in better.program.main.calls() if n.target and n.target.child == left[0]]
+    assert [(g.definition, g.entry, g.kind) for g in fused] == [("Linear", "forward", "module")]
     expected = Interpreter(weights).run(compiled.main, inputs)["y"]
     found = Interpreter(better.weights).run(better.program.main, inputs)["y"]
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)

@@ -278,6 +278,12 @@ def test_reduce(pattern: str, reduction: str, sizes: dict[str, AttributeValue], 
     assert took == ops
 
 
+def test_reduce_keeps_a_group_that_it_does_not_reduce() -> None:
+    found, ops = apply("reduce", counting(4, 3), pattern="(a b) c -> (a b) 1", reduction="sum", a=2)
+    np.testing.assert_array_equal(found, counting(4, 3).sum(1, keepdims=True))
+    assert ops.split().count("sum") == 1
+
+
 def test_reduce_refuses_new_axes_and_unknown_reductions() -> None:
     assert message("reduce", f32(2, 3), pattern="a b -> a c", reduction="sum") == (
         'pattern "a b -> a c": `c` is only on the right'
