@@ -258,6 +258,8 @@ class Body(Sizes):
             self._bind(values, expression)
         elif self._plan.inline(node):
             self.expressions[values[0]] = expression
+        elif not self._plan.reads.get(values[0]):  # a layer that is called for what it remembers
+            self.statement("", expression)
         else:
             self.expressions[values[0]] = self.assign(values[0], expression)
 
