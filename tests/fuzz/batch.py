@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Flaky
 
 from tests.fuzz.bytes import same_elsewhere
 from tests.fuzz.examples import Example, examples, judge
@@ -34,9 +35,18 @@ class Outcome:
     example: Example | None = None
     specs: list[str] = field(default_factory=list)
 
+    def add(self, other: Outcome) -> None:
+        """Count what came of another batch as well."""
+        self.ran += other.ran
+        self.reached += other.reached
+        self.counts += other.counts
+        for name, part in other.seconds.items():
+            self.seconds[name] += part
 
-def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Callable[[], None] = lambda: None) -> Outcome:
-    """Run examples. `trail` holds the example under way, should the process die of it; `after` is called after each."""
+
+def run_batch(count: int, seed_: int, *, trail: Path | None = None, before: Callable[[bool], None] = lambda _: None) -> Outcome:
+    """Run examples. `trail` holds the example under way, should the process die of it; `before` is called
+    before each: with True, or with False for a smaller one of what was found."""
     outcome = Outcome()
     tally = Tally(outcome.counts, outcome.seconds)
     shrunk = 0
@@ -55,9 +65,8 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Calla
         shrunk += shrinking
         if shrunk > SHRINKS:
             return
-        if not shrinking:
-            outcome.ran += 1
-            after()
+        outcome.ran += not shrinking
+        before(not shrinking)
         if trail is not None:
             trail.write_text(f"# {example.oracles}\n{example.spec}")
         try:
@@ -76,6 +85,9 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, after: Calla
     except Finding as found:
         outcome.finding = found
         outcome.example = outcome.example or Example(found.spec, (), 1)
+    except Flaky:  # shrinking ended at SHRINKS, with another spec than the last that failed
+        if outcome.finding is None:
+            raise
     except CheckerFailed as failed:
         outcome.finding = Finding("check", f"{type(failed.__cause__).__name__}: {failed.__cause__}", str(failed.args[0]))
         outcome.example = Example(outcome.finding.spec, (), 1)
