@@ -27,13 +27,14 @@ Arrays = Mapping[str, np.ndarray]
 @dataclass(frozen=True, slots=True)
 class EmitOptions:
     """What a user may ask of the output. `opset`, `inline` and `seed` (of the random operators) matter to ONNX; `source` is the name of
-    the spec for the header."""
+    the spec for the header, `output` that of the file that it will be, after which data beside it are named."""
 
     source: str = ""
     version: str = ""
     opset: int | None = None
     inline: bool = False
     seed: int = 0
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What a backend made: the main file, and files that must stand beside it (external data)."""
+    """What a backend made: the main file, and files that must stand beside it (external data), called as `dsl.data_files` would."""
 
     suffix: str
     content: bytes

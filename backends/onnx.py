@@ -24,6 +24,7 @@ from backends.onnx_session import OnnxSession, opened
 from backends.onnx_site import Bindings, Site, bound, bound_dim
 from backends.onnx_types import DEFAULT_OPSET, OPSETS, SINGLE_PRECISION, Refused, computed_in, fill
 from backends.onnx_values import Tensor, Weight
+from dsl.data_files import data_name
 from dsl.diagnostics import Diagnostic, InternalError, SpecError
 from dsl.dims import format_dim
 from dsl.ir import Call, Constraint, Graph, Node, Program, Value, owned
@@ -266,17 +267,20 @@ def _turned(body: Body) -> dict[Weight, NodeProto]:
     }
 
 
-def _external(tensors: list[TensorProto], file: str) -> bytes:
-    """Move the data of the tensors out of them, into what is returned."""
+def _external(tensors: list[TensorProto], output: str) -> tuple[str, bytes]:
+    """Move the data of the tensors out of them: the name of the file that they then refer to, and what it holds."""
     data = bytearray()
     for t in tensors:
         data.extend(bytes(-len(data) % _ALIGNMENT))
-        entries = {"location": file, "offset": str(len(data)), "length": str(len(t.raw_data))}
+        entries = {"offset": str(len(data)), "length": str(len(t.raw_data))}
         data.extend(t.raw_data)
         t.ClearField("raw_data")
         t.data_location = TensorProto.EXTERNAL
         t.external_data.extend(StringStringEntryProto(key=k, value=v) for k, v in entries.items())
-    return bytes(data)
+    file = data_name(output, data)
+    for t in tensors:
+        t.external_data.add(key="location", value=file)
+    return file, bytes(data)
 
 
 def _told(constraint: Constraint) -> str:
@@ -320,8 +324,8 @@ class OnnxBackend:
         stored = model.graph.initializer
         if sum(value.nbytes for value in map(np.asarray, weights.values())) <= EXTERNAL_ABOVE:
             return Artifact(".onnx", model.SerializeToString(deterministic=True))
-        file = f"{program.name}.onnx.data"
-        data = _external([t for t in stored if len(t.raw_data) >= _ALIGNMENT], file)
+        large = [t for t in stored if len(t.raw_data) >= _ALIGNMENT]
+        file, data = _external(large, options.output or f"{program.name}.onnx")
         return Artifact(".onnx", model.SerializeToString(deterministic=True), {file: data})
 
     def model(self, program: Program, options: EmitOptions, opset: int, weights: Arrays) -> ModelProto:

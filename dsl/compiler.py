@@ -121,15 +121,17 @@ def compile_spec(
     inline: bool = False,
     disabled: Iterable[str] = (),
     after: Callable[[str, Program], None] | None = None,
+    output: str = "",
 ) -> Compiled:
     """A spec in the form of a target.
 
     `weights` (a file or arrays by full name) go into targets that carry them, the initial values of `seed` otherwise, which seeds the
-    random operators of ONNX too; `entry` keeps one entry point; passes in `disabled` do not run; `after` sees the program after each pass.
+    random operators of ONNX too; `entry` keeps one entry point; passes in `disabled` do not run; `after` sees the program after each pass;
+    `output` is the name of the file that it will be, after which data beside it are named.
     """
     found = backend(target)
     made = elaborated(spec, hyper, model=model, float_type=float_type, max_parameters=max_parameters)
-    options = EmitOptions(source=_name(spec), version=version(), opset=opset, inline=inline, seed=seed)
+    options = EmitOptions(_name(spec), version(), opset, inline, seed, output)
     compiled = lower(made.program, found, options, entry=entry, weights=weights, seed=seed, disabled=disabled, after=after)
     return Compiled(compiled.artifact, compiled.program, compiled.weights, made.warnings, compiled.passes)
 

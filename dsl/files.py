@@ -12,8 +12,8 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dsl.diagnostics import Diagnostic, SpecError
@@ -29,38 +29,32 @@ def write_atomically(path: str | Path, data: bytes, *, inputs: Iterable[str | Pa
 
     `inputs` are files that are being read, and so must not be the output. SpecError with exit code 4 when it cannot be done.
     """
-    write_many({str(path): data}, inputs=inputs)
-
-
-def write_many(files: Mapping[str, bytes], *, inputs: Iterable[str | Path] = ()) -> None:
-    """Write several files; none takes its place before all are whole on the disk."""
-    read = tuple(inputs)
-    if STDOUT in files and len(files) > 1:
-        raise cannot_write("standard output", f"there are {len(files)} files to write", help="name a file")
-    with ExitStack() as stack:
-        for name, data in files.items():
-            if name == STDOUT:
-                _write_stdout(data)
-            elif _kind(name) == "a device":
-                with explained(name):
-                    _write_device(name, data)
-            else:
-                temporary = stack.enter_context(replacing(name, inputs=read))
-                with explained(name):
-                    temporary.write_bytes(data)
+    name = str(path)
+    if name == STDOUT:
+        _write_stdout(data)
+    elif _kind(name) == "a device":
+        with explained(name):
+            _write_device(name, data)
+    else:
+        with replacing(name, inputs=inputs) as temporary, explained(name):
+            temporary.write_bytes(data)
 
 
 @contextmanager
-def replacing(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
-    """A temporary path beside `path` to write to. Leaving the block puts it in the place of `path`; an exception drops it."""
+def replacing(path: str | Path, *, inputs: Iterable[str | Path] = (), owner: str | Path | None = None) -> Iterator[Path]:
+    """A temporary path beside `path` to write to. Leaving the block puts it in the place of `path`; an exception drops it.
+
+    What is left of it when the process is killed is removed by the next that writes `path`, or `owner` where that is given.
+    """
     if "\0" in str(path):
         raise cannot_write(path, "a name has no NUL byte in it")
     _refuse_input(path, inputs)
     place = Path(os.path.realpath(path))
+    stem = f".{Path(os.path.realpath(owner or path)).name[:100]}."
     with explained(path):
         _refuse_place(path, place)
-        _remove_litter(place)
-        temporary, descriptor = _created(place)
+        _remove_litter(place.parent, stem)
+        temporary, descriptor = _created(place.parent, stem)
     try:
         with explained(path):
             if place.exists():
@@ -76,10 +70,10 @@ def replacing(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> Iterato
             os.close(descriptor)
 
 
-def _created(place: Path) -> tuple[Path, int | None]:
-    """A new file beside `place`, and the descriptor that holds the lock on it as long as it is open."""
+def _created(folder: Path, stem: str) -> tuple[Path, int | None]:
+    """A new file, and the descriptor that holds the lock on it as long as it is open."""
     while True:
-        temporary = place.with_name(f"{_stem(place)}{secrets.token_hex(6)}.tmp")
+        temporary = folder / f"{stem}{secrets.token_hex(6)}.tmp"
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         if sys.platform == "win32":  # which renames no file that is open
             os.close(descriptor)
@@ -90,10 +84,10 @@ def _created(place: Path) -> tuple[Path, int | None]:
         os.close(descriptor)  # another process found it before it was locked, and took it for litter
 
 
-def _remove_litter(place: Path) -> None:
-    """Remove the temporary files that processes left that were killed while they wrote to `place`."""
-    litter = re.compile(re.escape(_stem(place)) + r"[0-9a-f]{12}\.tmp")
-    with os.scandir(place.parent) as entries:
+def _remove_litter(folder: Path, stem: str) -> None:
+    """Remove the temporary files of that name that processes left that were killed while they wrote."""
+    litter = re.compile(re.escape(stem) + r"[0-9a-f]{12}\.tmp")
+    with os.scandir(folder) as entries:
         found = [entry.path for entry in entries if litter.fullmatch(entry.name)]
     for name in found:
         with suppress(OSError):  # it is gone, or it is not ours: then it stays
@@ -103,11 +97,6 @@ def _remove_litter(place: Path) -> None:
                     os.unlink(name)
             finally:
                 os.close(descriptor)
-
-
-def _stem(place: Path) -> str:
-    """What the names of the temporary files for `place` begin with."""
-    return f".{place.name[:100]}."
 
 
 def _lock(descriptor: int, *, wait: bool) -> bool:
@@ -121,6 +110,20 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def folder_locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes out of the blocks that lock the same folder. Whether that is so, which it is not on a system without locks."""
+    if sys.platform == "win32":
+        yield False
+        return
+    with explained(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(descriptor, wait=True)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

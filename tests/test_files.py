@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from dsl.data_files import data_name, write_with_data
 from dsl.diagnostics import SpecError
-from dsl.files import replacing, write_atomically, write_many
+from dsl.files import folder_locked, replacing, write_atomically
 from tests.full_disk import largest_file
 
 
@@ -59,13 +62,54 @@ def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["net.py"]
 
 
-def test_of_several_files_none_is_replaced_when_one_fails(tmp_path: Path) -> None:
-    first, second = tmp_path / "net.onnx", tmp_path / "net.data"
-    first.write_bytes(b"old")
-    with largest_file(1000), pytest.raises(SpecError):
-        write_many({str(first): b"new", str(second): b"x" * 5000})
-    assert first.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["net.onnx"]
+def with_data(place: Path, data: bytes) -> list[str]:
+    """Write a file that names its data, and data; what is in the folder then."""
+    name = data_name(place.name, data)
+    write_with_data(place, name.encode(), {name: data})
+    assert place.with_name(place.read_text()).read_bytes() == data
+    return sorted(os.listdir(place.parent))
+
+
+def test_data_that_nothing_names_any_more_go(tmp_path: Path) -> None:
+    place = tmp_path / "net.onnx"
+    others = ["net.onnx.data", f"net.onnx.{'0' * 31}.data", f"other.onnx.{'0' * 32}.data"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"of somebody else")
+    assert len(with_data(place, b"1")) == len(with_data(place, b"2")) == len(with_data(place, b"2")) == len(others) + 2
+    write_with_data(place, b"small", {})
+    assert sorted(os.listdir(tmp_path)) == sorted(["net.onnx", *others])
+
+
+def test_files_with_data_take_their_places_one_after_the_other(tmp_path: Path) -> None:
+    """Otherwise one that has put its data in place would find them removed by the other, as data that nothing names."""
+    place = tmp_path / "net.onnx"
+    with_data(place, b"old")
+    with folder_locked(tmp_path) as alone:
+        assert alone
+        writer = threading.Thread(target=with_data, args=(place, b"new"))
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive() and place.with_name(place.read_text()).read_bytes() == b"old"
+    writer.join()
+    assert place.with_name(place.read_text()).read_bytes() == b"new"
+
+
+def test_outputs_do_not_share_their_data(tmp_path: Path) -> None:
+    names = ["a.onnx", "b.onnx", "a b.onnx", "a\x1b.onnx", os.fsdecode(b"a\xff.onnx"), "a" * 200, "-", ".onnx"]
+    for _ in range(2):
+        for name in names:
+            with_data(tmp_path / name, b"the same")
+    assert len(os.listdir(tmp_path)) == 2 * len(names)
+    assert all(re.fullmatch(r"[\w.+-]+", data_name(name, b"")) for name in names)
+
+
+def test_data_are_not_replaced_when_the_file_that_names_them_fails(tmp_path: Path) -> None:
+    place = tmp_path / "net.onnx"
+    before = with_data(place, b"old")
+    for content, data in ((b"x" * 5000, b"new"), (b"new", b"x" * 5000)):
+        with largest_file(1000), pytest.raises(SpecError):
+            write_with_data(place, content, {data_name(place.name, data): data})
+        assert sorted(os.listdir(tmp_path)) == before and place.with_name(place.read_text()).read_bytes() == b"old"
 
 
 def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
@@ -104,11 +148,6 @@ def test_the_spec_is_never_overwritten(tmp_path: Path) -> None:
             write_atomically(output, b"", inputs=[spec])
         assert message(error) == f"the output `{output}` is the input `{spec}`"
     assert spec.read_text() == "model"
-
-
-def test_only_one_file_goes_to_standard_output() -> None:
-    with pytest.raises(SpecError):
-        write_many({"-": b"a", "b": b"b"})
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:

@@ -22,6 +22,7 @@ from backends.onnx_types import ELEMENT, KERNELS
 from backends.reference import Interpreter
 from dsl.build import Builder
 from dsl.compiler import compile_graph
+from dsl.data_files import data_name
 from dsl.diagnostics import InternalError, SpecError
 from dsl.dims import evaluate, symbol, symbols_of
 from dsl.elaborate.program import evaluate_text
@@ -305,6 +306,7 @@ def test_reductions_of_nothing() -> None:
     for name in ("sum", "mean", "prod", "logsumexp", "norm"):
         check(name, empty, over=1, opsets=(20,))
         check(name, empty, over=0, opsets=(20,))
+    check("norm", empty, p=INF, over=1, opsets=(20,))
     for name in ("any", "all"):
         check(name, np.zeros((2, 0), bool), over=1)
         check(name, np.asarray([[True, False], [True, True]]), over=1)
@@ -389,6 +391,7 @@ def test_no_operator_factors_a_matrix() -> None:
 def test_shapes_that_are_written_out() -> None:
     check("reshape", normal(2, 6), shape=(3, -1))
     check("reshape", normal(0, 6), shape=(0, 3, 2))
+    check("reshape", normal(0, 6), shape=(symbol("S6"), 0), symbolic=True, opsets=(20,))
     check("expand", normal(2, 1), shape=(3, -1, 4), symbolic=True)
     check("split", normal(2, 6), sizes=(1, 5), over=1)
     check("pad", normal(2, 3), widths=((0, 0), (2, 1)), mode="reflect")
@@ -426,6 +429,7 @@ def test_rows_take_the_shortest_way() -> None:
     assert operators("adaptive_avg_pool", normal(1, 2, 4, 5), size=1) == ["GlobalAveragePool"]
     assert operators("roll", normal(5), shift=(1,), over=(0,), symbolic=True) == ["Slice", "Slice", "Concat"]
     assert operators("roll", normal(5), shift=(2,), over=(0,), symbolic=True) == ["Shape", "Mod", "Slice", "Slice", "Concat"]
+    assert operators("reshape", normal(5), shape=(symbol("S5"), 1), symbolic=True) == ["Reshape"]
     assert operators("stack", x, over=0) == ["Unsqueeze"]
     assert operators("one_hot", whole, classes=3) == ["OneHot"]
     assert operators("one_hot", whole, classes=3, dtype=DType.F16) == ["Unsqueeze", "Equal", "Cast"]
@@ -580,6 +584,7 @@ SPELLED: list[tuple[str, str, int, list[str]]] = [
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5]", 22, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, x, x)", "x: float[3, 4, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 1, 6, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
+    ("attention(x, k, x)", "x: float[2, 2, 2, 5], k: float[2, 2, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     (f"attention({HEADS}, {HEADS}, {HEADS})", "x: float[B, T, 8]", 23, ["Attention", "Reshape", "Transpose"]),
     (f"attention({HEADS}, {HEADS}, {HEADS} * 2)", "x: float[B, T, 8]", 23, ["Reshape", "Transpose", "Mul", "Attention"]),
 ]  # fmt: skip
@@ -621,7 +626,10 @@ def test_self_attention_is_one_operator_where_there_is_one() -> None:
     program = model_of("model M()(x: float[B, T, 8], m: bool[T, T]) { return SelfAttention(2)(x, mask=m) }")
     inside = [n.op_type for n in emitted(program, opset=23).functions[0].node]
     assert inside == ["MatMul", "Add", "Constant", "Split", "Attention", "MatMul", "Add"]
-    (function,) = emitted(program, opset=22).functions
+    split = emitted(program, opset=22)
+    names = ("q_k_v.weight.T", "q_k_v.bias", "out.weight.T", "out.bias")
+    assert {t.name for t in split.graph.initializer} == {f"self_attention.{name}" for name in names}
+    (function,) = split.functions
     assert Counter(n.op_type for n in function.node) == {
         "MatMul": 4, "Add": 2, "Constant": 5, "Split": 1, "Reshape": 4, "Transpose": 4, "Where": 2, "Softmax": 1,
     }  # fmt: skip
@@ -634,6 +642,16 @@ def test_a_query_that_may_attend_to_nothing_gets_zero() -> None:
         made = lower(program, BACKEND, EmitOptions(opset=opset), weights={})
         (y,) = BACKEND.load(made.artifact, made.program, {}).run({"q": normal(1, 2, 3, 4), "m": mask}).outputs.values()
         assert np.all(y[:, :, 1] == 0) and not np.any(np.isnan(y))
+
+
+def test_however_low_the_scores_the_future_is_hidden() -> None:
+    program = model_of("model M()(x: float[B, T, 1]) { return SelfAttention(1, causal=true, bias=false)(x) }")
+    weights = {f"self_attention.{name}.weight": np.full((1, 1), w, F32) for name, w in zip("qkv", (-1, 1, 1), strict=True)}
+    weights["self_attention.out.weight"] = np.ones((1, 1), F32)
+    for opset in (22, 23):
+        made = lower(program, BACKEND, EmitOptions(opset=opset), weights=weights)
+        (y,) = BACKEND.load(made.artifact, made.program, weights).run({"x": np.asarray([[[500], [1000]]], F32)}).outputs.values()
+        np.testing.assert_allclose(y.ravel(), [500, 500])
 
 
 SIZES = """
@@ -802,7 +820,10 @@ def test_large_weights_stand_beside_the_model(monkeypatch: pytest.MonkeyPatch) -
     program = model_of("model Big()(x: float[B, 64]) -> float[B, 64] { return x -> Linear(64) -> Linear(64) }")
     weights, inputs = values(program), feed(program.main, {"B": 2})
     artifact = BACKEND.emit(program, EmitOptions(), weights)
-    assert list(artifact.beside) == ["Big.onnx.data"] and len(artifact.content) < 5000
+    ((name, data),) = artifact.beside.items()
+    assert name == data_name("Big.onnx", data) and name.encode() in artifact.content and len(artifact.content) < 5000
+    (other,) = BACKEND.emit(program, EmitOptions(output="out.onnx"), weights).beside
+    assert other == data_name("out.onnx", data)
     found = BACKEND.load(artifact, program, weights).run(inputs).outputs
     close(found, Interpreter(weights).run(program.main, inputs))
 

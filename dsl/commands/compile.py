@@ -56,7 +56,8 @@ def compile_command(
     """
     from backends.base import TrainOptions
     from dsl.compiler import compile_program, compile_spec
-    from dsl.files import write_many
+    from dsl.data_files import write_with_data
+    from dsl.files import write_atomically
     from dsl.target import backend as find_backend
     from dsl.weights import file_and_layer
 
@@ -74,27 +75,26 @@ def compile_command(
             spec, backend, settings, name=model, float_type=FLOATS[dtype], how=TrainOptions(amp, accumulate), disabled=disable
         )
         report(program.warnings)
-        write_many({output or "-": program.artifact.content}, inputs=[] if spec == "-" else [spec])
+        write_atomically(output or "-", program.artifact.content, inputs=[] if spec == "-" else [spec])
         return
     if amp is not None or accumulate != 1:
         raise click.UsageError("`--amp` and `--accumulate` go with `--train`")
     made = compile_spec(
         spec, backend, settings, model=model, entry=entry, float_type=FLOATS[dtype], max_parameters=max_parameters, weights=weights,
         seed=seed, opset=opset, inline=inline, disabled=disable, after=_printer(print_after),
+        output=Path(output or _default_output(spec, ".onnx")).name,
     )  # fmt: skip
     report(made.warnings)
     place = output if output is not None else _default_output(spec, made.artifact.suffix)
-    folder = Path(place).parent
-    files = {str(folder / name): data for name, data in made.artifact.beside.items()}
-    if place == "-" and files:
+    if place == "-" and made.artifact.beside:
         raise SpecError(
             Diagnostic("DL0710", "this model needs a second file for its weights; name a file with `-o`"), exit_code=2
         )
     read = [spec] if spec != "-" else []
     read += [str(file_and_layer(weights)[0])] if weights is not None else []
-    write_many({**files, place: made.artifact.content}, inputs=read)
+    write_with_data(place, made.artifact.content, made.artifact.beside, inputs=read)
     if place != "-":
-        tell(f"wrote {', '.join([place, *files])}", err=True)
+        tell(f"wrote {', '.join([place, *(str(Path(place).parent / name) for name in made.artifact.beside)])}", err=True)
 
 
 def _default_output(spec: str, suffix: str) -> str:
