@@ -100,6 +100,16 @@ def test_tolerances_are_a_few_roundings(plugged_in: TwinPlug) -> None:
     assert not plugged_in(NET, off_by(1e-3, "tanh")).ok
 
 
+@pytest.mark.parametrize("expression", ["rfft(x, over=1)[1]", "x[:, :1] -> LayerNorm(affine=false)"])
+def test_what_cancels_is_held_to_the_noise_of_what_it_is_made_from(plugged_in: TwinPlug, expression: str) -> None:
+    def adds(amount: float) -> Spoil:
+        return lambda node, results: tuple(r + amount if r.size and not np.any(r) else r for r in results)
+
+    text = f"model Net()(x: float[3, 2]) {{ return {expression} }}\n"
+    assert plugged_in(text, adds(1e-8)).ok
+    assert not plugged_in(text, adds(1e-3)).ok
+
+
 def test_every_entry_point_and_mode_is_compared(plugged_in: TwinPlug) -> None:
     report = plugged_in("""\
 model Net() {

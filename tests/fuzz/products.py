@@ -72,11 +72,10 @@ def decomposition(name: str) -> Drawer:
 
 
 def rfft(scope: Scope) -> Expression:
-    """Of three numbers at least: of fewer all imaginary parts are 0, and a tolerance relative to them is none."""
     x = scope.floating(1, 3)
-    axes = [i for i, d in enumerate(x.kind.shape) if isinstance(d, int) and d > 2]
+    axes = [i for i, d in enumerate(x.kind.shape) if isinstance(d, int) and d]
     if not axes:
-        x, axes = scope.fresh(DType.F32, [scope.size(), scope.number(3, 6)]), [1]
+        x, axes = scope.fresh(DType.F32, [scope.size(), scope.number(1, 6)]), [1]
     return Expression(f"rfft({small(x)}, over={axes[-1]})", 30.0)
 
 
