@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from dsl import cli
@@ -78,3 +79,55 @@ def test_limits_for_python() -> None:
     with limited(nodes=5, nesting=400):
         assert limits().nodes == 5 and limits().nesting == 400 and limits().copies == STANDARD.copies
     assert limits() == STANDARD
+
+
+NEEDED = {
+    "compile": ["-b", "torch"],
+    "check": [],
+    "fmt": [],
+    "convert": [],
+    "show": [],
+    "run": ["--inputs", "x=[[1, 2, 3]]"],
+    "attribute": ["--inputs", "x=[[1, 2, 3]]"],
+    "train": ["--data", "x.npz"],
+    "schedule": [],
+    "doctor": [],
+    "verify": [],
+    "init": ["-o", "w.safetensors"],
+    "test": [],
+}
+"""For each command that reads a spec what else it has to be given."""
+
+
+def test_every_command_that_reads_a_spec_has_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.dl").write_text(net("  return x -> Linear(2)"))
+    context = click.Context(cli.cli)
+    for name in cli.COMMANDS:
+        command = cli.cli.get_command(context, name)
+        assert command is not None
+        assert (name in NEEDED) == any(p.name in ("spec", "specs") for p in command.params)
+        if name in NEEDED:
+            first = ["saliency"] if name == "attribute" else []
+            assert cli.run([name, *first, "net.dl", *NEEDED[name], "--limit", "bytes=50"]) in (1, 4), name
+            assert "error[DL0005]" in capsys.readouterr().err, name
+
+
+@pytest.mark.parametrize("command", [["fmt"], ["convert"], ["convert", "--to", "dl"], ["test"], ["show"]])
+def test_what_the_highest_limits_let_through_is_printed(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deep = (
+        net("  return " + "relu(" * 450 + "x" + ")" * 450)
+        + 'test "it" { assert '
+        + "(1 + " * 450
+        + "1"
+        + ")" * 450
+        + " == 451 }\n"
+    )
+    Path("net.dl").write_text(deep)
+    assert cli.run([*command, "net.dl"]) == 1
+    assert cli.run([*command, "net.dl", "--limit", f"nesting={HIGHEST['nesting']}"]) == 0

@@ -17,11 +17,20 @@ FLOATS = {dtype.value: dtype for dtype in (DType.F32, DType.F64, DType.BF16, DTy
 
 
 def spec_argument(command: Command) -> Command:
-    return click.argument("spec", metavar="SPEC")(command)
+    """SPEC, and `--limit`, which holds for whatever reads a spec."""
+    return click.argument("spec", metavar="SPEC")(_limit_option(command))
 
 
 def specs_argument(command: Command) -> Command:
-    return click.argument("specs", metavar="SPEC...", nargs=-1, required=True)(command)
+    """SPEC..., and `--limit`."""
+    return click.argument("specs", metavar="SPEC...", nargs=-1, required=True)(_limit_option(command))
+
+
+def _limit_option(command: Command) -> Command:
+    return click.option(
+        "--limit", metavar="NAME=N", multiple=True, callback=_limit, expose_value=False,
+        help=f"Raise or lower a limit: {', '.join(names())}; repeatable.",
+    )(command)  # fmt: skip
 
 
 def model_options(command: Command) -> Command:
@@ -30,10 +39,6 @@ def model_options(command: Command) -> Command:
         click.option(
             "--max-parameters", metavar="N", type=click.IntRange(min=1), default=MOST_PARAMETERS, show_default=True,
             help="Refuse models with more parameters.",
-        ),
-        click.option(
-            "--limit", metavar="NAME=N", multiple=True, callback=_limit, expose_value=False,
-            help=f"Raise or lower a limit: {', '.join(names())}; repeatable.",
         ),
         click.option("--dtype", type=click.Choice(list(FLOATS)), default="f32", show_default=True, help="What `float` means."),
         click.option(
