@@ -52,8 +52,7 @@ def _length(start: Dim, stop: Dim, size: Dim) -> Dim:
         return stop - start
     if clamp.kind == "max":
         return dim_min(*(stop - d for d in clamp.arguments))
-    inner = [d for d in clamp.arguments if not dims_equal(d, size)]
-    return stop - dim_min(*inner) if inner else stop - start
+    return stop - dim_min(*(d for d in clamp.arguments if not dims_equal(d, size)))
 
 
 def _extremum(d: Dim) -> Extremum | None:

@@ -1,6 +1,7 @@
 """The changes: each is a mistake that a person could make in one place, and that the compiler of Python does not see.
 
-Annotations, assertions, docstrings and the texts of errors are left alone: what they say is not what the code does.
+Annotations, assertions (`strict=True` is one), docstrings and the texts of errors are left alone: what they say is not what the code
+does.
 """
 
 from __future__ import annotations
@@ -198,6 +199,8 @@ def _left_alone(node: ast.AST) -> Iterator[ast.AST]:
             yield node
         case ast.Call(func=ast.Name(id="isinstance"), args=[_, kind]):
             yield kind
+        case ast.keyword(arg="strict", value=ast.Constant(value=True)):
+            yield node
 
 
 # --- what a node becomes --------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.mutation.mutators import Mutant
-from tests.mutation.subjects import GROUPS, same_program
+from tests.mutation.subjects import GROUPS, explained, same_program
 from tests.mutation.trial import Verdict
 
 HEAD = """# Mutants
@@ -30,7 +30,7 @@ def written_page(tried: Sequence[tuple[Mutant, Verdict]], drawn: Sequence[Mutant
         if there:
             lines.append(_row(f"**{group}**", there))
     lines += [_row("**all**", tried), "", "## Who survived", ""]
-    lines += [_told(m, "no test reaches it" if not v.tests else "") for m, v in tried if not v.killed]
+    lines += [_told(m, explained(m) or ("No test reaches it." if not v.tests else "")) for m, v in tried if not v.killed]
     lines += ["", "## Who means the same", "", "Left out of the table: no test can tell these from the source.", ""]
     lines += [_told(m, why) for m in drawn if (why := same_program(m))]
     return "\n".join(lines) + "\n"

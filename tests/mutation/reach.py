@@ -103,7 +103,7 @@ def record(root: Path, paths: Sequence[str], tests: Sequence[str], out: Path) ->
 
 
 def noted(path: str, text: str) -> ast.Module:
-    """The module with a note before every statement of a function, and in every lambda."""
+    """The module with a note at the start of every function, before each of its statements, and in every lambda."""
     walk = Walk(ast.parse(text))
     place = {n: walk.place(path, n) for n in walk.nodes if isinstance(n, ast.stmt | ast.Lambda)}
     for function in [n for n in walk.nodes if isinstance(n, ast.FunctionDef)]:
@@ -112,6 +112,7 @@ def noted(path: str, text: str) -> ast.Module:
                 block = getattr(node, name, None)
                 if isinstance(block, list) and not isinstance(node, ast.ClassDef) and all(s in place for s in block):
                     block[:] = [new for s in block for new in (ast.Expr(_note(place[s])), s)]
+        function.body.insert(0, ast.Expr(_note(place[function])))  # who calls it sees its defaults
     for node in place:
         if isinstance(node, ast.Lambda):
             node.body = ast.Subscript(ast.Tuple([_note(place[node]), node.body], ast.Load()), ast.Constant(1), ast.Load())

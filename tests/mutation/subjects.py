@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.mutation.mutators import Mutant, mutants
@@ -74,7 +74,21 @@ def sample(found: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
 
 def same_program(mutant: Mutant) -> str | None:
     """Why a mutant means the same as the source, where equivalent.toml says so."""
-    return next((e["why"] for e in EQUIVALENT if e["path"] == mutant.path and e["key"] == mutant.key), None)
+    return _why(mutant, EQUIVALENT)
 
 
-EQUIVALENT: list[dict[str, str]] = tomllib.loads((Path(__file__).parent / "equivalent.toml").read_text()).get("mutant", [])
+def explained(mutant: Mutant) -> str | None:
+    """Why the tests let a mutant live, where survivors.toml says so."""
+    return _why(mutant, SURVIVORS)
+
+
+def _why(mutant: Mutant, told: Sequence[Mapping[str, str]]) -> str | None:
+    return next((e["why"] for e in told if e["path"] == mutant.path and e["key"] == mutant.key), None)
+
+
+def _told(name: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = tomllib.loads((Path(__file__).parent / name).read_text()).get("mutant", [])
+    return found
+
+
+EQUIVALENT, SURVIVORS = _told("equivalent.toml"), _told("survivors.toml")

@@ -37,7 +37,7 @@ LIBRARIES = (
     "jax",
     "jax.numpy",
 )
-SECONDS = 90.0
+SECONDS = 180.0
 """A test that does not end has noticed."""
 FAILED = 70
 """The exit status of a child that ended by an exception, which is a mistake of ours."""
