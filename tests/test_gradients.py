@@ -152,6 +152,6 @@ def test_a_target_without_gradients_is_refused_by_name(name: str) -> None:
 def test_a_gradient_that_is_zero_may_be_off_by_what_its_terms_round_to() -> None:
     exact = {"bias": np.zeros(3), "weight": np.ones(3)}
     tries = [{"bias": np.full(3, 1e-5), "weight": np.ones(3)}]
-    allowed = tolerances(exact, tries, 2.0**-23)
+    allowed = tolerances(exact, tries, 2.0**-23, 0.0)
     assert allowed["bias"] == pytest.approx(1e-5 + 4 * 2.0**-23)
     assert allowed["weight"] == pytest.approx(4 * 2.0**-23)

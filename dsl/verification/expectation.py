@@ -89,8 +89,7 @@ def expect(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool = Fa
     """Compute what `graph` should give. Updates of buffers are named `update NAME`."""
     exact = _run(Interpreter(weights, training=training), graph, inputs)
     noisy = [_run(Noisy(weights, seed + i, training=training), graph, inputs) for i in range(TRIES)]
-    cancelled = any(value.dtype.kind == "f" and value.size and not np.any(value) for value in exact.values())
-    scales = _scales(graph, weights, inputs, training=training) if cancelled else {}
+    scales = made_from(graph, weights, inputs, training=training) if any(map(cancels, exact.values())) else {}
     epsilon = {name: EPSILON.get(graph.type(v).dtype, 0.0) for name, v in graph.outputs.items()}
     coarsest = max([0.0, *(EPSILON[t.dtype] for g in graph.callees() for n in g for t in n.types if t.dtype.is_float)])
     return Measurement({
@@ -109,8 +108,8 @@ def _run(interpreter: Interpreter, graph: Graph, inputs: Arrays) -> dict[str, np
     return {**outputs, **{update_name(path): value for path, value in interpreter.updated.items()}}
 
 
-def _scales(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool) -> dict[str, float]:
-    """How large each output is, or what it was made from where it is 0 everywhere: the operands of its node, and so on backwards."""
+def made_from(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool = False) -> dict[str, float]:
+    """Of each output that is 0 everywhere, the largest that it was made from: of the operands of its node, and so on backwards."""
     largest: dict[Value, float] = {}
 
     def watch(where: Graph, node: Node, results: tuple[np.ndarray, ...]) -> None:
@@ -118,8 +117,13 @@ def _scales(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool) ->
             below = max([0.0, *(largest.get(v, 0.0) for v in node.inputs)])
             largest.update({Value(node.id, i): _largest(result) or below for i, result in enumerate(results)})
 
-    _run(Interpreter(weights, training=training, watch=watch), graph, inputs)
-    return {name: largest[value] for name, value in graph.outputs.items()}
+    outputs = Interpreter(weights, training=training, watch=watch).run(graph, inputs)
+    return {name: largest[value] for name, value in graph.outputs.items() if cancels(outputs[name])}
+
+
+def cancels(value: np.ndarray) -> bool:
+    """Whether a floating tensor is 0 everywhere."""
+    return value.dtype.kind == "f" and value.size > 0 and not np.any(value)
 
 
 def _largest(value: np.ndarray) -> float:

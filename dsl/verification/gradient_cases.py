@@ -15,6 +15,7 @@ from dsl.ir import Program
 from dsl.passes.every_graph import rewrite_every_graph
 from dsl.passes.prune import prune
 from dsl.verification.cases import Case, cases_of
+from dsl.verification.expectation import made_from
 from dsl.verification.gradient_noise import Tensors, input_name
 from dsl.verification.inputs import Spread
 
@@ -105,6 +106,12 @@ class Point:
         drawn = {input_name(draw.name) for draw in case.draws}
         everything = {**held, **{n: x for n, x in fed.items() if n not in drawn and x.dtype.kind == "f"}}
         return {n: x for n, x in everything.items() if n.startswith("input ") or n in self.scalar.trained}
+
+    def cancelled(self) -> float:
+        """How large the scalar is as far as it cancels: what its outputs that are 0 everywhere are made from, weighted."""
+        case = self.case
+        scales = made_from(case.graph, self.stored, self.inputs, training=case.run_training)
+        return sum((float(np.sum(np.abs(self.weights[n]))) * scale for n, scale in scales.items() if n in self.weights), 0.0)
 
     def along(self, direction: Mapping[str, np.ndarray]) -> Slope:
         """The derivative of the scalar along a direction, by central differences."""

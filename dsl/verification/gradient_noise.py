@@ -4,7 +4,8 @@ The graph is made flat, and every inexact result in it is multiplied by a factor
 place (2 for 16-bit types). Parameters and inputs are off as well. A target differentiates this three times with other factors. Each factor
 is met on the way back as well, so the change is what rounding on both ways may do, sums that nearly cancel included. Four units in the
 last place of the largest gradient of all are let through in any case: a sum that cancels by its form (that by the bias of a key, under a
-softmax) does so with the factors as well, and leaves what its terms round to.
+softmax) does so with the factors as well, and leaves what its terms round to. Where all of the scalar cancels, so do its gradients:
+the limit of a tolerance is then relative to what the scalar was made from, as in expectation.py.
 """
 
 from __future__ import annotations
@@ -83,13 +84,13 @@ def off(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(x * (1.0 + amount * rng.uniform(-1.0, 1.0, x.shape)), x.dtype)
 
 
-def tolerances(exact: Tensors, tries: list[Tensors], epsilon: float) -> dict[str, float]:
-    """For each tensor how far any element of its gradient may be off."""
+def tolerances(exact: Tensors, tries: list[Tensors], epsilon: float, cancelled: float) -> dict[str, float]:
+    """For each tensor how far any element of its gradient may be off, of a scalar that cancels so much."""
     largest = max([0.0, *(float(np.max(np.abs(g), initial=0.0)) for g in exact.values())])
     allowed = {}
     for name, gradient in exact.items():
         moved = max(float(np.max(np.abs(t[name] - gradient), initial=0.0)) for t in tries)
-        allowed[name] = min(moved + FLOOR * epsilon * largest, float(np.cbrt(epsilon)) * largest)
+        allowed[name] = min(moved + FLOOR * epsilon * largest, float(np.cbrt(epsilon)) * max(largest, cancelled))
     return allowed
 
 

@@ -166,7 +166,9 @@ class _Check:
             feed = typed(Program("", {case.entry: spread.graph}), case.entry, spread.inputs(inputs, dict(point.sizes), rng))
             found = gradients_by_name(session, feed, point.weights, case.entry)
             tries.append(replace(point.scalar, case=pure).named(found))
-        return tolerances(exact, [{name: t.get(name, g) for name, g in exact.items()} for t in tries], EPSILON[dtype])
+        return tolerances(
+            exact, [{name: t.get(name, g) for name, g in exact.items()} for t in tries], EPSILON[dtype], point.cancelled()
+        )
 
     def _row(
         self, point: Point, backend: Backend, against: str, dtype: DType, worst: tuple[str, float, float, str], weights: Arrays
@@ -247,6 +249,7 @@ class Differences:
     seed: int
     tensors: Tensors = field(init=False)
     left: float = field(init=False)
+    cancelled: float = field(init=False)
     groups: list[list[str]] = field(init=False)
     known: dict[tuple[str, ...], tuple[Tensors, Slope] | None] = field(default_factory=dict)
 
@@ -254,6 +257,7 @@ class Differences:
         self.tensors = self.point.tensors()
         graphs = self.point.case.graph.callees()
         self.left = 1e-8 if any(n.op == "grad" for g in graphs for n in g) else 1e-10
+        self.cancelled = self.point.cancelled()
         names = sorted(self.tensors)
         count = max(FEWEST, min(GROUPS, EVALUATIONS // len(flattened(self.point.case.graph, training=self.point.case.training))))
         self.groups = [names[i::count] for i in range(min(count, len(names)))]
@@ -275,8 +279,8 @@ class Differences:
         """Gradient against central differences along a direction that moves the tensors of a group.
 
         What may be apart: four times what two estimates of the slope are, 1e-8 of the slopes of the single tensors, and 1e-10 of the
-        scalar, which is what float64 leaves of a difference at the steps that are taken. A scalar that has gradients in it is made of
-        differences itself, and leaves a hundredth of that.
+        scalar, which is what float64 leaves of a difference at the steps that are taken: of what it is made from, where it cancels. A
+        scalar that has gradients in it is made of differences itself, and leaves a hundredth of that.
         """
         name = ", ".join(group[:2]) + (", ..." if len(group) > 2 else "")
         if any(n not in gradients for n in group):
@@ -291,7 +295,8 @@ class Differences:
         parts = [gradients[n] * direction[n] for n in group]
         spread = float(np.sqrt(sum(float(np.sum(np.square(part))) for part in parts)))
         error = abs(float(slope.value) - sum(float(np.sum(part)) for part in parts))
-        return name, float("inf") if np.isnan(error) else error, 4 * slope.doubt + 1e-8 * spread + self.left * slope.size, ""
+        tolerance = 4 * slope.doubt + 1e-8 * spread + self.left * max(slope.size, self.cancelled)
+        return name, float("inf") if np.isnan(error) else error, tolerance, ""
 
     def _smooth(self, group: list[str]) -> tuple[Tensors, Slope] | None:
         """A direction along which the scalar is smooth, and its slope."""
