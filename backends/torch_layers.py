@@ -6,8 +6,9 @@ cannot (padding that differs between the ends) is answered with None, which mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 from backends.python import Body
@@ -16,7 +17,7 @@ from backends.torch_rows import ROWS
 from backends.torch_tensors import DTYPES, one_axis
 from backends.torch_windows import short, symmetric
 from backends.writer import Expression, call, index, method, quoted
-from dsl.dims import Expr, dims_equal
+from dsl.dims import Dim, Expr, dim_lower, dims_equal
 from dsl.ir import Graph, Node, StaticValue
 from dsl.ops.card import AttributeValue
 from dsl.ops.sizes import dim_tuple, int_tuple, pair_tuple
@@ -159,22 +160,30 @@ def _rms_norm(graph: Graph) -> Native | None:
     )
 
 
+def _at_least(sizes: Iterable[Dim]) -> int:
+    """The least number of elements that a tensor of these sizes may have, none of which is 0."""
+    return prod(max(dim_lower(d) or 1, 1) for d in sizes)
+
+
 def _group_norm(graph: Graph) -> Native | None:
-    channels = _normalised(graph, 1)
-    if channels is None:
+    """Where groups are of more than one number: PyTorch stops where each is of one, and there are no samples beside."""
+    channels, groups = _normalised(graph, 1), _int(_hyper(graph, "groups"))
+    samples, _, *places = graph.type(next(iter(graph.inputs.values()))).shape
+    if channels is None or channels // groups * _at_least([samples, *places]) == 1:
         return None
     return _with_dtype(
-        graph, "nn.GroupNorm", Setting("num_groups", _hyper(graph, "groups")), Setting("num_channels", channels),
+        graph, "nn.GroupNorm", Setting("num_groups", groups), Setting("num_channels", channels),
         Setting("eps", _hyper(graph, "eps"), 1e-5), Setting("affine", "weight" in graph.parameters, True),
     )  # fmt: skip
 
 
 def _instance_norm(graph: Graph) -> Native | None:
-    channels, rank = _normalised(graph, 1), graph.type(next(iter(graph.inputs.values()))).rank
-    if channels is None or rank not in (3, 4, 5):
+    """Where there is more than one place, for PyTorch stops at one."""
+    channels, places = _normalised(graph, 1), graph.type(next(iter(graph.inputs.values()))).shape[2:]
+    if channels is None or len(places) > 3 or _at_least(places) == 1:
         return None
     eps, affine = Setting("eps", _hyper(graph, "eps"), 1e-5), Setting("affine", "weight" in graph.parameters, False)
-    return _with_dtype(graph, f"nn.InstanceNorm{rank - 2}d", Setting("num_features", channels), eps, affine)
+    return _with_dtype(graph, f"nn.InstanceNorm{len(places)}d", Setting("num_features", channels), eps, affine)
 
 
 def _prelu(graph: Graph) -> Native:
