@@ -7,8 +7,14 @@ operands are whatever the spec has computed so far, where the types fit.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
+import dsl
+from dsl.parse import parse
+from dsl.source import Source
+from dsl.syntax import Function, Module
 from dsl.types import DType
 from tests import test_library_backends, test_primitives_backends
 from tests.fuzz.scope import Expression, Scope, Size, Tensor, small, words
@@ -45,8 +51,12 @@ MORE: tuple[str, list[str]] = (
 ])  # fmt: skip
 
 
+Known = tuple[dict[str, tuple[str, tuple[str, ...]]], str]
+"""The types of operands by name, and an expression of them."""
+
+
 @cache
-def known() -> list[tuple[dict[str, tuple[str, tuple[str, ...]]], str]]:
+def known() -> list[Known]:
     """Every known expression with the types of its operands."""
     found = []
     for inputs, expressions in (*KNOWN.values(), FLOWS, MORE):
@@ -58,16 +68,33 @@ def known() -> list[tuple[dict[str, tuple[str, tuple[str, ...]]], str]]:
     return found
 
 
+@cache
+def library() -> frozenset[str]:
+    """Every module and function of the library."""
+    files = sorted((Path(dsl.__file__).parent / "lib").glob("*.dl"))
+    trees = [parse(Source(file.name, file.read_text())) for file in files]
+    return frozenset(d.name for tree in trees for d in tree.definitions if isinstance(d, Module | Function))
+
+
+@cache
+def by_definition() -> list[list[Known]]:
+    """For each definition of the library the known expressions that name it, and last those that name none."""
+    named: dict[str, list[Known]] = {name: [] for name in (*sorted(library()), "")}
+    for types, text in known():
+        for name in sorted(words(text) & library()) or [""]:
+            named[name].append((types, text))
+    return [found for found in named.values() if found]
+
+
 def known_expression(scope: Scope) -> Expression | None:
     """A known expression on tensors of this spec."""
-    candidates = known()
-    types, text = candidates[scope.number(0, len(candidates) - 1)]
+    types, text = scope.random.choice(scope.random.choice(by_definition()))
     used = words(re.sub(r'"[^"]*"', "", text))
     sizes: dict[str, Size] = {}
     if not scope.owns and any(word[0].isupper() and len(word) > 1 for word in used):
         return None
     renamed = {name: _operand(scope, *types[name], sizes, used) for name in types if name in used}
-    for symbol in {d for _, shape in types.values() for d in shape if d in used and d not in sizes}:
+    for symbol in sorted({d for _, shape in types.values() for d in shape if d in used and d not in sizes}):
         sizes[symbol] = _size(scope, symbol)
     return Expression(_replaced(text, {**{s: str(d) for s, d in sizes.items()}, **renamed}), 50.0)
 
@@ -125,11 +152,18 @@ PIXELS = (
 )
 
 
-def with_definitions(scope: Scope, expression: Expression) -> None:
-    """Write the modules that a known expression applies and the library does not have."""
-    for name, text in (("Decoder", DECODER), ("Pixels", PIXELS)):
-        if f"{name}(" in expression.text and text not in scope.program.definitions:
-            scope.program.definitions.append(text)
+def with_layers(scope: Scope, expression: Expression) -> tuple[Expression, list[str]]:
+    """The expression with the modules that it applies and the library does not have: their definitions, and a layer of each."""
+    layers = []
+    text = expression.text
+    for applied, definition in (("Decoder(3)", DECODER), ("Pixels()", PIXELS)):
+        if applied in text:
+            if definition not in scope.program.definitions:
+                scope.program.definitions.append(definition)
+            name = scope.program.name("l")
+            layers.append(f"layer {name} = {applied}")
+            text = text.replace(applied, name)
+    return replace(expression, text=text), layers
 
 
 # --- layers with attributes ---

@@ -7,11 +7,10 @@ expression (`Scope.types_of`); a statement that it refuses is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-
-from hypothesis import strategies as st
+from random import Random
 
 from dsl.compiler import compile_graph
 from dsl.diagnostics import SpecError
@@ -86,6 +85,20 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", text))
 
 
+def declares(line: str) -> str:
+    """What a line `layer NAME = ...`, `param NAME: ...` or `buffer NAME: ...` declares."""
+    return line.split()[1].rstrip(":")
+
+
+def defines(definition: str) -> str:
+    """The name of a definition: the second word of its text."""
+    return re.split(r"[\s({]+", definition)[1]
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {part}" for line in lines for part in line.split("\n")]
+
+
 @dataclass(slots=True)
 class Program:
     """What all scopes of a spec share: definitions written so far, and how many names were given."""
@@ -102,7 +115,7 @@ class Program:
 class Scope:
     """A body under construction. Only that of the model may have further inputs (`open`)."""
 
-    draw: st.DrawFn
+    random: Random
     program: Program
     symbols: list[str]
     facts: list[str] = field(default_factory=list)
@@ -114,23 +127,30 @@ class Scope:
     owns: bool = True
     """Whether layers may be applied: not in a function."""
     depth: int = 0
+    hyper: dict[str, str] = field(default_factory=dict)
+    """The hyper-parameters by name: a type and the value that they have where the definition is applied, as `int = 3`."""
+    shared: list[tuple[str, Kind]] = field(default_factory=list)
+    """Declared layers of one input, with the type that they were applied to."""
 
     # --- asking the checker ---
 
-    def types_of(self, expression: str, layers: Sequence[str] = ()) -> tuple[Kind, ...] | None:
-        used = words(expression)
+    def types_of(self, expression: str, layers: Sequence[str] = (), before: Sequence[str] = ()) -> tuple[Kind, ...] | None:
+        """The types of what an expression gives after these statements; None where the checker refuses them."""
+        used = words("\n".join([expression, *before]))
+        for line in reversed((*self.layers, *layers)):
+            used |= words(line) if declares(line) in used else set()
+        declared = [line for line in (*self.layers, *layers) if declares(line) in used]
         given = [t for t in self.tensors if t.name in used]
-        declared = [line for line in (*self.layers, *layers) if line.split()[1] in used]
-        named = used | words(" ".join(declared))
-        definitions = [d for d in self.program.definitions if d.split("(")[0].split()[1] in self._reached(named)]
+        definitions = [d for d in self.program.definitions if defines(d) in self._reached(used)]
         symbols = [f"_sizes: float[{', '.join(self.symbols)}]"] if self.symbols else []
         parameters = ", ".join([*symbols, *(f"{t.name}: {t.kind}" for t in given)])
-        body = "\n".join(f"  {line}" for line in [*self.facts, *declared, f"return {expression}"])
-        return result_kinds("\n".join([*definitions, f"model Probe()({parameters}) {{", body, "}"]))
+        hyper = ", ".join(f"{name}: {value}" for name, value in self.hyper.items())
+        body = [*self.facts, *declared, *before, f"return {expression}"]
+        return result_kinds("\n".join([*definitions, f"model Probe({hyper})({parameters}) {{", *indented(body), "}"]))
 
     def _reached(self, names: set[str]) -> set[str]:
         """The definitions that these names lead to."""
-        known = {d.split("(")[0].split()[1]: words(d) for d in self.program.definitions}
+        known = {defines(d): words(d) for d in self.program.definitions}
         found: set[str] = set()
         pending = [n for n in names if n in known]
         while pending:
@@ -156,6 +176,17 @@ class Scope:
                 return []
         made = [Tensor(self.program.name("v"), kind, scale, expression.positive and text is expression.text) for kind in kinds]
         self.lines.append(f"{', '.join(t.name for t in made)} = {text}")
+        self.tensors += made
+        return made
+
+    def add_block(self, lines: Sequence[str], bound: Mapping[str, float], layers: Sequence[str] = ()) -> list[Tensor]:
+        """Statements that bind names, whose elements are so large at most; nothing where the checker refuses them."""
+        kinds = self.types_of(", ".join(bound), layers, lines)
+        if kinds is None:
+            return []
+        self.layers += layers
+        self.lines += [*layers, *lines]
+        made = [Tensor(name, kind, scale) for (name, scale), kind in zip(bound.items(), kinds, strict=True)]
         self.tensors += made
         return made
 
@@ -186,27 +217,27 @@ class Scope:
     # --- choosing ---
 
     def one_of(self, *options: str) -> str:
-        return self.draw(st.sampled_from(options))
+        return self.random.choice(options)
 
     def number(self, low: int, high: int) -> int:
-        return self.draw(st.integers(low, high))
+        return self.random.randint(low, high)
 
     def chance(self, one_in: int) -> bool:
-        return self.draw(st.integers(1, one_in)) == one_in
+        return self.random.randint(1, one_in) == one_in
 
     def permutation(self, n: int) -> list[int]:
-        return list(self.draw(st.permutations(range(n))))
+        return self.random.sample(range(n), n)
 
     def draw_divisor(self, n: int) -> int:
-        return self.draw(st.sampled_from([d for d in range(1, n + 1) if n % d == 0] or [1]))
+        return self.random.choice([d for d in range(1, n + 1) if n % d == 0] or [1])
 
     def draw_symbol(self) -> str:
-        return self.draw(st.sampled_from(self.symbols))
+        return self.random.choice(self.symbols)
 
     def size(self) -> Size:
         if self.symbols and self.chance(3):
-            return self.draw(st.sampled_from(self.symbols))
-        return self.draw(st.sampled_from((1, 2, 3, 4, 5, 6)))
+            return self.random.choice(self.symbols)
+        return self.number(1, 6)
 
     def some(
         self, wanted: Callable[[Kind], bool] = lambda _: True, *, dtype: DType = DType.F32, rank: tuple[int, int] = (0, 5)
@@ -214,7 +245,7 @@ class Scope:
         """A tensor that will do, the late ones first; a fresh one of `dtype` where there is none."""
         found = [t for t in reversed(self.tensors) if rank[0] <= t.kind.rank <= rank[1] and wanted(t.kind)]
         if found and not self.chance(12):
-            return self.draw(st.sampled_from(found[:8]))
+            return self.random.choice(found[:8])
         count = self.number(rank[0], min(rank[1], max(rank[0], 3)))
         return self.fresh(dtype, [self.size() for _ in range(count)])
 

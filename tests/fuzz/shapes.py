@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dsl.types import DType
 from tests.fuzz.elementwise import family
-from tests.fuzz.scope import Drawer, Expression, Scope, Size
+from tests.fuzz.scope import Drawer, Expression, Kind, Scope, Size, Tensor
 
 
 def product(sizes: tuple[Size, ...]) -> str:
@@ -21,6 +23,9 @@ def reshape(scope: Scope) -> Expression:
     ]  # fmt: skip
     if shape and isinstance(shape[-1], int) and shape[-1] % 2 == 0:
         options.append(f"[{', '.join(map(str, [*shape[:-1], 2, shape[-1] // 2]))}]")
+    for i, d in enumerate(shape):
+        if f"require {d} % 2 == 0" in " ".join(scope.facts):
+            options += [f"[{', '.join(map(str, [*shape[:i], f'{d} // 2', 2, *shape[i + 1 :]]))}]"] * 3
     return Expression(f"reshape({x.name}, {scope.one_of(*options)})", x.scale)
 
 
@@ -131,13 +136,29 @@ def index_of(scope: Scope, size: Size, shape: tuple[Size, ...] | None = None) ->
     found = [t for t in scope.tensors if t.kind.dtype in (DType.I64, DType.I32) and t not in scope.inputs]
     found = [t for t in found if t.kind.shape == shape or (shape is None and t.kind.rank < 3)]
     if found and scope.chance(2):
-        return f"({found[-1].name} % {size if isinstance(size, int) else f'({size})'})"
-    return scope.fresh(DType.I64, shape if shape is not None else [scope.size() for _ in range(scope.number(0, 2))]).name
+        return _below(found[-1].name, size)
+    made = scope.fresh(DType.I64, shape if shape is not None else [scope.size() for _ in range(scope.number(0, 2))])
+    return made.name if made in scope.inputs else _below(made.name, size)
+
+
+def _below(name: str, size: Size) -> str:
+    return f"({name} % {size if isinstance(size, int) else f'({size})'})"
+
+
+def indexed(scope: Scope, wanted: Callable[[Kind], bool] = lambda _: True) -> tuple[Tensor, int]:
+    """A tensor and an axis of it that has elements, whatever the sizes."""
+    x = scope.some(lambda k: wanted(k) and any(map(has_elements, k.shape)), rank=(1, 3))
+    axes = [i for i, d in enumerate(x.kind.shape) if has_elements(d)]
+    return x, scope.random.choice(axes)
+
+
+def has_elements(size: Size) -> bool:
+    """Whether a size cannot be 0, as far as its text says."""
+    return size > 0 if isinstance(size, int) else size.isidentifier() or (" + " in size and "-" not in size)
 
 
 def gather(scope: Scope) -> Expression:
-    x = scope.some(rank=(1, 3))
-    axis = scope.number(0, x.kind.rank - 1)
+    x, axis = indexed(scope)
     shape = x.kind.shape
     if scope.chance(2):
         index = index_of(scope, shape[axis], (*shape[:axis], *shape[axis + 1 :]))
@@ -147,8 +168,7 @@ def gather(scope: Scope) -> Expression:
 
 
 def take(scope: Scope) -> Expression:
-    x = scope.some(rank=(1, 3))
-    axis = scope.number(0, x.kind.rank - 1)
+    x, axis = indexed(scope)
     index = index_of(scope, x.kind.shape[axis])
     if scope.chance(2):
         return Expression(f"{x.name}[{''.join(':, ' for _ in range(axis))}{index}]", x.scale)
@@ -156,8 +176,7 @@ def take(scope: Scope) -> Expression:
 
 
 def scatter_add(scope: Scope) -> Expression:
-    x = scope.some(lambda k: k.dtype is not DType.BOOL, rank=(1, 3))
-    axis = scope.number(0, x.kind.rank - 1)
+    x, axis = indexed(scope, lambda k: k.dtype is not DType.BOOL)
     shape = (*x.kind.shape[:axis], scope.number(1, 4), *x.kind.shape[axis + 1 :])
     updates = scope.fresh(x.kind.dtype, shape)
     return Expression(
