@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz-input learn systems gallery fuzz check mutants format docs bench clean faults
+.PHONY: help demo test test-all fuzz-input learn systems gallery fuzz check mutants format docs bench clean faults
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -20,7 +20,11 @@ demo: $(READY)
 
 ## make test    the tests
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+## make test-all   the tests, and those that take too long for every run: every system on every target, trainings, 200 kills
+test-all: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
 ## make learn   the trainings that take too long for every run: that specs learn what they should
 learn: $(READY)
@@ -35,7 +39,7 @@ systems: $(READY)
 N ?= 1000
 SEED ?= 0
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED) $(if $(JOBS),--jobs $(JOBS))
 
 ## make fuzz-input N=10000   damaged and random files, settings and arrays, N of each kind; what is found goes to build/fuzz-input
 fuzz-input: $(READY)

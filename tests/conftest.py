@@ -10,6 +10,8 @@ import pytest
 from tests.agreement import Agreement
 from tests.systems_page import Page, systems
 
+SYSTEMS = Path(__file__).parent / "systems"
+
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 """Most of the time of a test of JAX goes to LLVM. The program that it compiles is the same; read when jax is imported."""
 
@@ -33,7 +35,22 @@ def ids_of(item: pytest.Item) -> list[str]:
     return [str(name) for mark in item.iter_markers("system") for name in mark.args]
 
 
+def compares_targets(item: pytest.Item) -> bool:
+    """Whether a test proves on every target, or once more on JAX, what its file checks of a system anyway: XLA takes most of the time
+    of such tests. `make systems` runs them all; every run has those marked `every_run`, the library, every primitive and random specs."""
+    if item.get_closest_marker("every_run"):
+        return False
+    if not isinstance(item, pytest.Function):
+        return False
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    on_jax = any(isinstance(value, str) and value == "jax" for value in values)
+    return "agrees" in item.fixturenames or (on_jax and SYSTEMS in item.path.parents)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in filter(compares_targets, items):
+        item.add_marker(pytest.mark.slow)
     families, names = config.getoption("--family"), config.getoption("--id")
     known = systems()
     wanted = {s.id for s in known.values() if s.family in families} | set(names)

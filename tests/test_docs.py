@@ -105,7 +105,10 @@ def messages(block: Block) -> str:
     return "\n\n".join(render(d) for d in caught.value.diagnostics) + "\n"
 
 
-@pytest.mark.parametrize(("page", "name"), [("README.md", "classify.dl"), ("docs/training.md", "flowers.dl")])
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("README.md", "classify.dl"), pytest.param("docs/training.md", "flowers.dl", marks=pytest.mark.slow)],  # trainings
+)
 def test_the_commands_of_a_page_run(page: str, name: str, tmp_path: Path) -> None:
     spec = next(b for b in blocks(page) if b.kind == "dl")
     (tmp_path / name).write_text(spec.text)

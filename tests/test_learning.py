@@ -20,6 +20,7 @@ from dsl.trainer.curves import Row, read_rows
 
 SPECS = Path(__file__).parents[1] / "specs"
 BACKENDS = ("torch", "jax")
+SLOW_ON_JAX = pytest.param("jax", marks=pytest.mark.slow)
 
 HELLO = {"x": np.array([[0, 1, 2, 2]]), "y": np.array([[1, 2, 2, 3]])}
 """h e l l, and what comes next: e l l o."""
@@ -95,7 +96,7 @@ def test_lenet_knows_more_than_97_percent_of_digits_that_it_has_not_seen(seed: i
     assert curve[-1]["validation accuracy"] > 0.97
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["torch", SLOW_ON_JAX])
 def test_the_bound_of_a_variational_autoencoder_rises(backend: str, tmp_path: Path) -> None:
     curve = trained(
         "autoencoder/vae.dl", "digits", tmp_path / "run", "-b", backend, "--validation", 0.1, "--steps", 600,
@@ -223,7 +224,7 @@ def transitions(count: int) -> Arrays:
     }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["torch", SLOW_ON_JAX])
 def test_the_target_of_q_learning_is_refreshed_every_five_steps(backend: str, tmp_path: Path) -> None:
     data = saved(tmp_path, "transitions", transitions(512))
     nets: dict[int, Arrays] = {}
@@ -264,10 +265,7 @@ by more computes something else. In f32 optax rounds the bias correction 1 - 0.9
 
 @pytest.mark.parametrize(
     ("spec", "dtype"),
-    [
-        *((spec, "f32") for spec in SAME),
-        *(pytest.param(spec, "f64", marks=[] if spec in QUICK else [pytest.mark.slow]) for spec in SAME),
-    ],
+    [pytest.param(spec, dtype, marks=[] if spec in QUICK else [pytest.mark.slow]) for dtype in ("f32", "f64") for spec in SAME],
 )
 def test_a_hundred_steps_have_the_same_losses_on_both_targets(spec: str, dtype: str, tmp_path: Path) -> None:
     arrays: dict[str, Callable[[], Arrays]] = {

@@ -473,7 +473,11 @@ def test_the_library_is_the_same_in_onnx_without_functions(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["attention", "batch_norm", "distributions", "linear", "losses of classes", "recurrent", "rules"]
+    "name",
+    [
+        *("attention", "batch_norm", "linear", "rules"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("distributions", "losses of classes", "recurrent")),
+    ],
 )
 def test_double_precision_is_kept_everywhere(name: str) -> None:
     inputs, expressions = GROUPS[name]

@@ -47,7 +47,7 @@ def test_it_survives_printing_and_yaml(spec: str) -> None:
     assert load_yaml(Source("dumped.yaml", dump_yaml(tree))) == tree
 
 
-@pytest.mark.parametrize("inline", [False, True], ids=["functions", "inlined"])
+@pytest.mark.parametrize("inline", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["functions", "inlined"])
 @pytest.mark.parametrize("model", ["VQVAE", "Coupling", "ResNet", "GPT2"])
 def test_models_of_the_tour_are_the_same_on_every_backend(model: str, inline: bool) -> None:
     small: dict[str, dict[str, object]] = {

@@ -22,7 +22,7 @@ IN_EVERY_RUN = {
     "attention/transformer.dl", "cnn/googlenet.dl", "cnn/resnet.dl", "language/gpt2.dl", "linear/svm.dl", "meta_learning/maml.dl",
     "recurrent/hello.dl", "segmentation/unet.dl",
 }  # fmt: skip
-"""The specs whose gradients are verified in every run of the tests; those of the others by `make systems`."""
+"""The specs that are verified in every run of the tests; the others by `make systems`."""
 
 
 def marks(text: str) -> pytest.MarkDecorator:
@@ -51,8 +51,8 @@ def variants(*, gradients: bool) -> Iterator[object]:
     for key, variant in VARIANTS.items():
         if gradients and not variant.gradients:
             continue
-        slow = [pytest.mark.slow] if gradients and key not in IN_EVERY_RUN else []
-        yield pytest.param(variant, id=key, marks=[marks(variant.path.read_text()), pytest.mark.verification, *slow])
+        often = [pytest.mark.every_run] if key in IN_EVERY_RUN else []
+        yield pytest.param(variant, id=key, marks=[marks(variant.path.read_text()), pytest.mark.verification, *often])
 
 
 @pytest.mark.parametrize("variant", list(variants(gradients=False)))

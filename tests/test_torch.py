@@ -206,6 +206,7 @@ def test_batch_norm_in_a_repeat_agrees_with_the_reference(training: bool) -> Non
     compare(compiled(NORM_SPEC), {"image": floats(2, 3, 8, 8)}, training=training)
 
 
+@pytest.mark.slow  # 150 files; the small ones are looked at in every run, by test_generated_code.py
 def test_every_spec_is_formatted_at_both_sizes(tmp_path: Path) -> None:
     for spec, hyper in ((v.spec, v.settings) for v in VARIANTS.values() if v.model is None):
         for size, given in (("small", hyper), ("full", {})):

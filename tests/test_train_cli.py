@@ -80,6 +80,7 @@ def test_a_training_that_is_killed_can_go_on(spec: Path) -> None:
     deadline = time.monotonic() + 60
     while not pointer.exists() or json.loads(pointer.read_text())["last"] < "step-0000005":
         assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
     process.kill()
     process.wait()
     done = int(json.loads(pointer.read_text())["last"].removeprefix("step-"))
@@ -94,6 +95,7 @@ def test_ctrl_c_saves(spec: Path) -> None:
     deadline = time.monotonic() + 60
     while not Path("out/checkpoint.json").exists():
         assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
