@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.context import SpawnProcess as Process
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.fuzz.examples import ROTATION, Example, judge
 from tests.fuzz.expressions import EXPRESSIONS
 from tests.fuzz.finding import write_finding
 from tests.fuzz.oracles import OTHERS, TARGETS, Finding, Tally, agrees, subject_of
+from tests.fuzz.process import Batch, Running, batches, run_batches
 
 EXAMPLES = 120
 
@@ -46,6 +50,29 @@ def test_a_wrong_number_is_a_finding_with_a_folder(tmp_path: Path, monkeypatch: 
             agrees(subject, "torch")
     folder = write_finding(Finding("torch", "off", spec), tmp_path, ("torch",), 1)
     assert sorted(p.name for p in folder.iterdir()) == ["inputs.npz", "show.py", "spec.dl", "why.txt"]
+
+
+def test_what_runs_is_what_was_asked_for_and_not_what_the_processes_make_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins for processes: a batch of seed 1 finds something after 100 examples, and what is left of it begins again."""
+
+    class Done(Running):
+        def listen(self, step: Callable[[], None]) -> bool:
+            self.outcome.ran = 100 if self.batch.seed == 1 else self.batch.count
+            return False
+
+        @classmethod
+        def started(cls, batch: Batch, out: Path) -> Running:
+            here, there = Pipe()
+            there.close()
+            return cls(batch, out, out / "trail", Process(), here)
+
+    monkeypatch.setattr("tests.fuzz.process.Running", Done)
+    assert batches(1200, 0) == [Batch(500, 0), Batch(500, 1), Batch(200, 2)]
+    for jobs in (1, 2, 5):
+        ran = [outcome.ran for outcome, _ in run_batches(batches(1200, 0), tmp_path, jobs, lambda: None)]
+        assert sorted(ran) == [100, 200, 400, 500]
 
 
 def test_a_refusal_is_no_finding() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import closing
@@ -34,6 +35,8 @@ def main(count: int, seed: int, out: Path, table: Path | None, jobs: int) -> Non
     sums, findings, began = Outcome(), list[str](), time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     interrupted = False
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell has its background processes ignore the first
+        signal.signal(number, signal.default_int_handler)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("fuzz", total=count)
         try:
@@ -44,6 +47,8 @@ def main(count: int, seed: int, out: Path, table: Path | None, jobs: int) -> Non
                     for line in found:
                         progress.console.print(line, markup=False, soft_wrap=True)
                     progress.update(task, description=f"fuzz: {len(findings)} findings")
+                    if not console.is_terminal:
+                        console.print(f"{sums.ran} of {count} examples, {len(findings)} findings")
         except KeyboardInterrupt:
             interrupted = True
     report(count, time.monotonic() - began, sums, findings)
