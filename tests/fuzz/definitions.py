@@ -49,7 +49,7 @@ def user_definition(scope: Scope, grow: Grow) -> None:
     arguments = ", ".join(small(t) for t in given)
     scale = max(t.scale for t in results)
     if is_module and scope.chance(2):
-        layer = scope.program.name("l")
+        layer = scope.program.name("net")
         if scope.add(Expression(f"{layer}({arguments})", scale), [f"layer {layer} = {name}({values})"]):
             scope.add(Expression(f"{layer}({small(given[0]) if optional else arguments})", scale))
     else:
@@ -143,7 +143,7 @@ def own_gradient(scope: Scope, grow: Grow) -> None:
 def other_parameters(scope: Scope, grow: Grow) -> None:
     """A layer on parameters that are computed from its own, or with another function in the place of one."""
     layer, x = layer_for(scope)
-    one, other = scope.program.name("l"), scope.program.name("l")
+    one, other = scope.program.name("net"), scope.program.name("net")
     v, w = scope.program.name("v"), scope.program.name("v")
     sets = [
         f"0.5 * {one}.params", f"{one}.params + 0.1", f"{one}.params - 0.1 * grad(mean({v} ** 2), {one}.params)",
@@ -163,7 +163,7 @@ def entries(scope: Scope, grow: Grow) -> None:
     """A module of two entry points that share a layer."""
     x = scope.some(lambda k: k.dtype is DType.F32 and isinstance(k.shape[-1], int), rank=(1, 3))
     width = x.kind.shape[-1]
-    name, layer = scope.program.name("M"), scope.program.name("l")
+    name, layer = scope.program.name("M"), scope.program.name("net")
     other = scope.one_of("tanh(net(y)) - y", "net(y) @ net.weight.T", "y * scale, net(y)", "net(net(y))")
     body = [
         f"layer net = Linear({width})", f"param scale: float[{width}] = ones",
@@ -207,7 +207,7 @@ def given_function(scope: Scope, grow: Grow) -> None:
     x = scope.some(lambda k: k.dtype is DType.F32 and isinstance(k.shape[-1], int), rank=(1, 3))
     width, name = x.kind.shape[-1], scope.program.name("f")
     if scope.owns and scope.chance(2):
-        layer = scope.program.name("l")
+        layer = scope.program.name("net")
         scope.program.definitions.append(f"fn {name}(step: fn, x, times: int = 2) = step(x) if times == 1 else step(step(x))")
         made = f"{name}({layer}, {small(x)}{scope.one_of('', ', times=1')})"
         scope.add(Expression(made, 8.0), [f"layer {layer} = Linear({width})"])

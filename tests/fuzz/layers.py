@@ -160,7 +160,7 @@ def with_layers(scope: Scope, expression: Expression) -> tuple[Expression, list[
         if applied in text:
             if definition not in scope.program.definitions:
                 scope.program.definitions.append(definition)
-            name = scope.program.name("l")
+            name = scope.program.name("net")
             layers.append(f"layer {name} = {applied}")
             text = text.replace(applied, name)
     return replace(expression, text=text), layers

@@ -13,7 +13,7 @@ from tests.fuzz.definitions import entries, given_function, listed, other_parame
 from tests.fuzz.expressions import EXPRESSIONS, any_dtype
 from tests.fuzz.layers import known_expression, layer_for, with_layers
 from tests.fuzz.loops import Grow, in_training, looped, repeated, scanned, unrolled
-from tests.fuzz.scope import Expression, Program, Scope, Size, declares, indented, small
+from tests.fuzz.scope import Expression, Program, Scope, Size, declares, indented, small, words
 
 FACTS = {
     "T": (
@@ -55,7 +55,7 @@ def shared_layer(scope: Scope) -> None:
         scope.add(Expression(f"{name}({small(x)})", 8.0))
         return
     layer, x = layer_for(scope)
-    name = scope.program.name("l")
+    name = scope.program.name("net")
     made = scope.add(Expression(f"{name}({small(x)})", 8.0), [f"layer {name} = {layer}"])
     again = [t for t in scope.tensors if t.kind == x.kind]
     if made:
@@ -130,7 +130,8 @@ def random_spec(random: Random) -> str:
         head, body = "model Net {", list(kept)
         for signature, lines in entries:
             body += [signature, *indented([line for line in lines if line not in kept]), "}"]
-    return "\n".join([*scope.program.definitions, head, *indented(body), "}"]) + "\n"
+    text = "\n".join([head, *indented(body), "}"]) + "\n"
+    return "\n".join([*scope.reached(words(text)), text])
 
 
 def _shape(scope: Scope) -> list[Size]:
