@@ -12,7 +12,7 @@ import numpy as np
 from backends.onnx_builder import Body
 from backends.onnx_shapes import reshaped
 from backends.onnx_site import Bindings, Site
-from backends.onnx_types import Refused, computed_in
+from backends.onnx_types import Refused
 from backends.onnx_values import Attribute, Tensor, Weight
 from backends.onnx_windows import conv, conv_transpose
 from dsl.dims import Dim, dims_equal
@@ -213,7 +213,6 @@ def _before_split_heads(b: Body, x: Tensor, t: TensorType) -> Tensor | None:
 
 
 def _attend(b: Body, xs: Sequence[Tensor], mask: Tensor | None, causal: bool, **attributes: Attribute) -> Tensor:
-    computed_in("Attention", xs[0].dtype)
     told = {"is_causal": int(causal) or None, **attributes}
     return b.ops("Attention", (*xs, *([mask] if mask else [])), (None,), told)[0]
 

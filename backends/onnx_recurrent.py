@@ -13,7 +13,7 @@ from typing import cast
 
 from backends.onnx_layers import Layer, LayerRow
 from backends.onnx_shapes import reshaped
-from backends.onnx_types import Refused, computed_in
+from backends.onnx_types import Refused
 from backends.onnx_values import Attribute, Gates, Tensor, Weight
 
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}
@@ -35,7 +35,6 @@ class Cell:
         """The operator on x [T, B, D], with the parameters of each direction's owner: [T, directions, B, hidden], and the last of each
         carry [directions, B, hidden]."""
         b, hyper = layer.body, layer.graph.hyper
-        computed_in(self.op, x.dtype)
         biases = ("bias_ih", "bias_hh")[: cast(int, hyper["biases"])]
         operands = [x, *(self._stored(layer, owners, (name,)) for name in ("weight_ih", "weight_hh"))]
         inputs = [*operands, self._stored(layer, owners, biases) if biases else None, None, *first]

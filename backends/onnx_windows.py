@@ -130,8 +130,6 @@ def _avg_pool(s: Site) -> Tensor:
 
 def apply_along(b: Body, x: Tensor, rank: int, axis: int, matrix: Tensor) -> Tensor:
     """`x` with the matrix [from, to] applied along an axis."""
-    if axis == rank - 1:
-        return b.op("MatMul", x, matrix)
     if axis == rank - 2:
         return b.op("MatMul", b.transpose(matrix, [1, 0]), x)
     order = [i for i in range(rank) if i != axis] + [axis]

