@@ -28,7 +28,7 @@ SPEC = """model Net(width: int = 40)(x: float[B, 30]) -> (y: float[B, width]) {
   return x -> a: Linear(50) -> relu -> b: Linear(width)
 }
 """
-A_FEW = 8
+A_FEW = 5
 """Kills of each command in every run."""
 MANY = 40
 """Kills of each command when all are asked for: 200 together."""

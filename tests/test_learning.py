@@ -87,7 +87,8 @@ def large_digits() -> Arrays:
     return {"image": np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2))).astype(np.float32), "label": labels}
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_lenet_knows_more_than_97_percent_of_digits_that_it_has_not_seen(seed: int, tmp_path: Path) -> None:
     data = saved(tmp_path, "digits", large_digits())
     curve = trained(
