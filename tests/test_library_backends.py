@@ -53,7 +53,7 @@ LINEAR: dict[str, Group] = {
     "embedding": ("t: int[B, T], one: int[], deep: int[B, T, 2], x: float[B, T, 6]", [
         "Embedding(7, 3)(t)", "Embedding(7, 3)(one)", "Embedding(7, 3)(deep)", "Embedding(1025, 3)(arange(T))",
         "Embedding(1030, 6)(arange(3, T + 3)) + x", "LearnedPositions(1024)(x)", "sinusoid(T, 6) + x",
-        "sinusoid(4, 8, base=100.0)", "batched_take(x, t % 2)",
+        "sinusoid(4, 8, base=100.0)", "batched_take(x, t % T)",
     ]),
 }  # fmt: skip
 
