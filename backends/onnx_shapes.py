@@ -98,10 +98,10 @@ def _slice(s: Site) -> Tensor:
 def _unclamped(s: Site, raw: Dim, size: Dim) -> Dim:
     """A bound as Slice takes it, which clamps by itself and counts negative ones from the end; LAST for the end of the axis."""
     bound = bound_dim(raw, s.bindings)
-    if isinstance(bound, int):
-        return LAST if isinstance(size, int) and bound >= size else bound
     if dims_equal(bound, size):
         return LAST
+    if isinstance(bound, int):
+        return bound
     tree = dim_tree(bound)
     if tree[0] in ("min", "max"):
         parts = cast("list[tuple[object, ...]]", tree[1])
@@ -109,7 +109,7 @@ def _unclamped(s: Site, raw: Dim, size: Dim) -> Dim:
         if tree[0] == "min" and len(parts) == 2 and len(constants) == 1 and constants[0] >= 0 and dim_tree(size) in parts:
             return constants[0]
     behind = size - bound
-    return -behind if isinstance(behind, int) and behind > 0 else bound
+    return -behind if isinstance(behind, int) else bound
 
 
 def _split(s: Site) -> tuple[Tensor, ...]:

@@ -288,6 +288,19 @@ def test_a_stack_is_one_operator_a_layer(name: str, bidirectional: bool) -> None
     assert len(read.graph.node) <= len(longest) + len(states)
 
 
+def test_a_stack_splits_the_states_that_it_is_given() -> None:
+    text = """
+    model M()(x: float[B, T, 3], h0: float[1, B, 4]) -> (a: float[B, T, 4], b: float[B, T, 4]) {
+      layer two = StackedGRU(4, 2)
+      layer one = StackedGRU(4, 1)
+      a, _ = two(x)
+      b, _ = one(x, h0=h0)
+      return a, b
+    }"""
+    found = operators(agrees(text, {"B": 2, "T": 3}, forms=[(20, True)]).graph)
+    assert found.count("GRU") == 3 and "Split" not in found
+
+
 @pytest.mark.parametrize("option", ["", ", reverse=true"])
 @pytest.mark.parametrize("name", RESULTS)
 def test_with_lengths_a_recurrent_layer_is_its_scan(name: str, option: str) -> None:

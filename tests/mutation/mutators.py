@@ -55,6 +55,8 @@ SYMMETRIC = {
     "isinstance",
     "min",
     "max",
+    "minimum",
+    "maximum",
     "dim_min",
     "dim_max",
     "dims_equal",
