@@ -7,11 +7,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from tests.fuzz_input.cases import Case, Cases
 from tests.fuzz_input.oracle import problem
-from tests.fuzz_input.targets import LARGEST, TARGETS, Case, specs, yaml_specs
+from tests.fuzz_input.targets import LARGEST, TARGETS, TRAININGS, specs, yaml_specs
+from tests.fuzz_input.trainings import training_sandbox
 from tests.sandbox import READERS, WARM, Sandbox
 
 EXAMPLES = 100
+TRAINED = 20
+"""Examples of each thing that a training reads, which takes longer."""
 QUIET = settings(derandomize=True, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
@@ -21,10 +25,25 @@ def sandbox() -> Iterator[Sandbox]:
         yield started
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.fixture(scope="module")
+def trainings() -> Iterator[Sandbox]:
+    with training_sandbox() as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in TRAININGS])
 def test_whatever_is_read_there_is_an_answer(sandbox: Sandbox, name: str) -> None:
-    @settings(QUIET, max_examples=EXAMPLES)
-    @given(TARGETS[name]())
+    check(sandbox, TARGETS[name](), EXAMPLES)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_whatever_a_training_reads_there_is_an_answer(trainings: Sandbox, name: str) -> None:
+    check(trainings, TRAININGS[name](), TRAINED)
+
+
+def check(sandbox: Sandbox, cases: Cases, examples: int) -> None:
+    @settings(QUIET, max_examples=examples)
+    @given(cases)
     def answered(case: Case) -> None:
         fault = problem(sandbox, case)
         assert fault is None, f"{fault}: dslc {' '.join(case.arguments)} with {case.files}"

@@ -128,8 +128,16 @@ def test_a_checkpoint_of_another_training_lists_what_differs(spec: Path, capsys:
 def test_a_checkpoint_that_is_damaged_or_missing(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no checkpoint" in wrong(capsys, "Plain", "--steps", "5", "--out", "none", "--resume", code=4)
     train("Plain", "--steps", "2", "--out", "out")
-    Path("out/step-0000002/optimizer.safetensors").write_bytes(b"short")
-    assert "damaged" in wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
+    moments = Path("out/step-0000002/optimizer.safetensors")
+    changed = bytearray(moments.read_bytes())
+    changed[-1] ^= 1
+    moments.write_bytes(changed)
+    said = wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
+    assert f"`{moments}` is damaged: it is not what was written" in said
+    pointer = Path("out/checkpoint.json")
+    pointer.write_text(pointer.read_text().replace("step-0000002", "../away"))
+    said = wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
+    assert "`out/checkpoint.json` is damaged: it names no generation" in said
     Path("out/checkpoint.json").write_text("{")
     assert "damaged" in wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
 

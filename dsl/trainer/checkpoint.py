@@ -1,13 +1,16 @@
 """Checkpoints: generations of files in a folder, and one small file that says which of them count.
 
 A generation is written beside the others; then `checkpoint.json` is replaced, in one rename, by one that names it; then generations that
-nothing names are removed. Whenever the process is killed, what `checkpoint.json` names is whole.
+nothing names are removed. Whenever the process is killed, what `checkpoint.json` names is whole. It has the digests of the files of the
+last generation, so that none is read that was changed by something else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +30,10 @@ POINTER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 MOMENTS = "optimizer.safetensors"
 STATE = "state.json"
-FORMAT = 1
+FORMAT = 2
 COMPUTATION = "the computation"
 """Under this name is a digest, which differs wherever anything does."""
+_GENERATION = re.compile(r"step-\d{7,18}", re.ASCII)
 MOST_SHOWN = 20
 """How many differences a message lists."""
 
@@ -46,6 +50,15 @@ class Memory:
     described: Described
     best: tuple[int, float] | None = None
     plateaus: Mapping[str, Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pointer:
+    """The generations that count, and the digests of the files of the last."""
+
+    last: str
+    best: str
+    digests: Mapping[str, str]
 
 
 class Checkpoints:
@@ -91,9 +104,9 @@ class Checkpoints:
             "training": dict(memory.described),
         }
         write_atomically(place / STATE, _json(state))
-        before = self._pointer()
-        kept = name if best or before is None else str(before["best"])
-        write_atomically(self.folder / POINTER, _json({"format": FORMAT, "last": name, "best": kept}))
+        kept = name if best or not (self.folder / POINTER).exists() else self._pointer().best
+        digests = {file: _digest(place / file) for file in (WEIGHTS, MOMENTS, STATE) if (place / file).exists()}
+        write_atomically(self.folder / POINTER, _json({"format": FORMAT, "last": name, "best": kept, "digests": digests}))
         self._publish(kept)
         self._tidy({name, kept})
 
@@ -115,40 +128,44 @@ class Checkpoints:
 
     # --- reading ---
 
-    def _pointer(self) -> Mapping[str, object] | None:
+    def _pointer(self) -> _Pointer:
         try:
-            return _read(self.folder / POINTER)
+            found = _read(self.folder / POINTER)
         except FileNotFoundError:
-            return None
+            raise no_checkpoint(f"there is no checkpoint in `{self.folder}`") from None
+        if found.get("format") != FORMAT:
+            raise no_checkpoint(f"the checkpoint in `{self.folder}` is of another version of dslc")
+        last, best, digests = str(found.get("last")), str(found.get("best")), found.get("digests")
+        if not (_GENERATION.fullmatch(last) and _GENERATION.fullmatch(best) and isinstance(digests, dict)):
+            raise no_checkpoint(f"`{self.folder / POINTER}` is damaged: it names no generation")
+        return _Pointer(last, best, {str(file): str(digest) for file, digest in digests.items()})
 
     def memory(self) -> Memory:
-        """What the last generation remembers. SpecError where there is none that can be read."""
-        place = self._last()
+        """What the last generation remembers. SpecError where there is none that can be read, or a file of it is not as it was written."""
+        pointer = self._pointer()
+        place = self.folder / pointer.last
         try:
+            for file in (STATE, WEIGHTS, *([MOMENTS] if (place / MOMENTS).exists() else [])):
+                if _digest(place / file) != pointer.digests.get(file):
+                    raise no_checkpoint(f"`{place / file}` is damaged: it is not what was written")
             return _memory(_read(place / STATE))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise no_checkpoint(f"the checkpoint `{place}` is damaged: {(error.strerror or str(error)).lower()}") from None
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
 
     def tensors(self) -> tuple[Arrays, Arrays]:
         """The weights and the moments of the last generation."""
-        place = self._last()
+        place = self.folder / self._pointer().last
         weights = load_weights(place / WEIGHTS, self.program, updated=self.updated)
-        wanted = _read(place / STATE).get("moments")
         try:
+            wanted = _read(place / STATE).get("moments")
             moments = load_file(place / MOMENTS) if wanted != 0 else {}
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, TypeError) as error:  # TypeError is that NumPy has no such type
             raise no_checkpoint(f"the checkpoint `{place}` is damaged: {error}") from None
         if len(moments) != wanted:
             raise no_checkpoint(f"the checkpoint `{place}` is damaged: {len(moments)} of {wanted} moments are there")
         return {name: np.array(value) for name, value in weights.items()}, moments
-
-    def _last(self) -> Path:
-        pointer = self._pointer()
-        if pointer is None:
-            raise no_checkpoint(f"there is no checkpoint in `{self.folder}`")
-        if pointer.get("format") != FORMAT:
-            raise no_checkpoint(f"the checkpoint in `{self.folder}` is of another version of dslc")
-        return self.folder / str(pointer.get("last"))
 
 
 def compare(found: Memory, described: Described, seed: int | None, folder: Path) -> None:
@@ -187,6 +204,11 @@ def _memory(state: Mapping[str, object]) -> Memory:
         raise ValueError("its state is none")
     found = (int(best[0]), float(best[1])) if isinstance(best, Sequence) and not isinstance(best, str) else None
     return Memory(step, seed, {str(k): str(v) for k, v in described.items()}, found, plateaus)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()[:32]
 
 
 def _read(path: Path) -> Mapping[str, object]:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -64,17 +65,17 @@ class Curves:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a `curves.csv`; a last line that was cut off is left out."""
+    """The rows of a `curves.csv`; a last line that was cut off is left out, and what follows a damaged one."""
     if not path.exists():
         return []
     rows: list[Row] = []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    for cells in csv.DictReader(io.StringIO(whole)):
-        try:
-            rows.append({name: float(cell) for name, cell in cells.items() if cell})
-        except (TypeError, ValueError):
-            break
-    return [row for row in rows if "step" in row]
+    whole, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+    table = csv.DictReader(io.StringIO(whole, newline=""))
+    with suppress(KeyError, TypeError, ValueError, OverflowError, csv.Error):  # what comes after a damaged line is left out
+        for cells in table:
+            row = {name: float(cell) for name, cell in cells.items() if cell}
+            rows.append({**row, "step": int(row["step"])})
+    return rows
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------------------------

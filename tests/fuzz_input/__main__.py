@@ -13,8 +13,10 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz_input.oracle import problem
-from tests.fuzz_input.targets import TARGETS, Case, Cases
+from tests.fuzz_input.cases import Case, Cases
+from tests.fuzz_input.oracle import problem, write_files
+from tests.fuzz_input.targets import TARGETS, TRAININGS
+from tests.fuzz_input.trainings import training_sandbox
 from tests.sandbox import READERS, WARM, Sandbox
 
 QUIET = settings(
@@ -83,10 +85,13 @@ class Search:
         self.known.add(fault)
         place = self.findings / f"{self.name}-{len(self.known)}"
         place.mkdir(parents=True, exist_ok=True)
-        for file, data in case.files.items():
-            (place / file).write_bytes(data)
+        write_files(place, case)
         (place / "command").write_text(f"# {fault}\ndslc {shlex.join(case.arguments)}\n", errors="surrogateescape")
         print(f"{self.name}: FOUND {fault}: {place}", flush=True)
+
+
+def _sandbox() -> Sandbox:
+    return Sandbox(*WARM, modules=READERS)
 
 
 def main() -> None:
@@ -97,11 +102,15 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="all by default")
     options = parser.parse_args()
     found = 0
-    with Sandbox(*WARM, modules=READERS) as sandbox:
-        for name in options.targets or TARGETS:
-            search = Search(name, TARGETS[name](), sandbox, options.findings)
-            search.run(options.n, options.seed)
-            found += len(search.known)
+    wanted = options.targets or list(TARGETS)
+    for started, names in ((_sandbox, set(TARGETS) - set(TRAININGS)), (training_sandbox, set(TRAININGS))):
+        if not names & set(wanted):
+            continue
+        with started() as sandbox:
+            for name in (name for name in wanted if name in names):
+                search = Search(name, TARGETS[name](), sandbox, options.findings)
+                search.run(options.n, options.seed)
+                found += len(search.known)
     raise SystemExit(1 if found else 0)
 
 

@@ -7,7 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.fuzz_input.targets import Case
+from tests.fuzz_input.cases import Case
 from tests.sandbox import ESCAPED, SECONDS, Ended, Sandbox
 
 ANSWERS = frozenset({0, 1, 2, 4})
@@ -23,13 +23,26 @@ def problem(sandbox: Sandbox, case: Case) -> str | None:
     """Run a case; what is wrong with the answer, in words that are the same for the same fault, or None."""
     with tempfile.TemporaryDirectory(prefix="dslc-fuzz-") as name:
         folder = Path(name)
-        for file, data in case.files.items():
-            (folder / file).write_bytes(data)
+        write_files(folder, case)
+        before = _contents(folder, case)
         ended = sandbox.run(case.arguments, folder, shared=True)
-        after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    if after != case.files:
+        after = _contents(folder, case)
+    if after != before:
         return "a file was written"
     return _wrong(ended)
+
+
+def write_files(folder: Path, case: Case) -> None:
+    """Put the files of a case where they belong."""
+    for file, data in case.files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(data)
+
+
+def _contents(folder: Path, case: Case) -> dict[str, bytes]:
+    """All files that the command line may not change."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {str(name): path.read_bytes() for name, path in found.items() if name.parts[0] != case.writes}
 
 
 def _wrong(ended: Ended) -> str | None:

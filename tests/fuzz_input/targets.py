@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,23 +13,15 @@ from hypothesis import strategies as st
 
 from dsl.compiler import convert
 from dsl.source import Source
+from tests.fuzz_input.arrays import ARRAY_PIECES, lying_npy, npy, npz, pictures, safetensors, zipped
+from tests.fuzz_input.cases import Case, Cases
 from tests.fuzz_input.derivations import NAMES, derived, nonsense
 from tests.fuzz_input.mutations import PIECES, WORDS, damaged, reordered, revalued, reworded
+from tests.fuzz_input.trainings import checkpoints, data_arrays, data_tables, data_written
 
 ROOT = Path(__file__).parents[2]
 LARGEST = 3000
 """Specs of more bytes are left out: what they have the smaller ones have, and they take longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Files in an empty folder, and the command line that is run there."""
-
-    arguments: tuple[str, ...]
-    files: Mapping[str, bytes]
-
-
-Cases = st.SearchStrategy[Case]
 
 
 @cache
@@ -173,12 +162,6 @@ ARRAYS: dict[str, np.ndarray] = {
 }
 
 
-def safetensors(header: object, body: bytes, length: int | None = None) -> bytes:
-    """A file of this header and body; `length` is what it says of the size of its header."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + body
-
-
 def tensors() -> dict[str, object]:
     """The header of the tensors of the tiny model."""
     return {
@@ -236,94 +219,29 @@ def weights_safetensors() -> Cases:
     return st.one_of(damaged([good], ARRAY_PIECES), lies).map(_weights("w.safetensors"))
 
 
-ARRAY_PIECES = (
-    b"\x00", b"\xff" * 8, b"\x00" * 64, b"PK\x03\x04", b"\x80\x04\x95", b"\x93NUMPY", b"{", b"}", b"[" * 5000, b"(" * 5000,
-    b"-1", b"99999999999999999999",
-    b"'|O'", b"'<f8'", b"'<U9'", b"'>f4'", b"'<M8[s]'", b"[('a', '<f4')]", b"True", b"'shape': (2, 3), ", b"__import__('os')",
-    b"\xd8\x3d",
-    b'"dtype":"F32",',
-)  # fmt: skip
-"""What is put into files of arrays."""
-
-
-def _npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def _npz(compressed: bool, arrays: Mapping[str, np.ndarray]) -> bytes:
-    file = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(file, allow_pickle=False, **arrays)
-    return file.getvalue()
-
-
-def _lying_npy() -> st.SearchStrategy[bytes]:
-    """Arrays whose headers say what is not so."""
-    sizes = st.one_of(st.sampled_from((0, 1, 3, -1, 2**31, 2**40, 2**62, 2**64)), st.integers(0, 5)).map(str)
-    shapes = st.lists(sizes, max_size=4).map(lambda parts: f"({''.join(part + ', ' for part in parts)})")
-    kinds = st.sampled_from(
-        (
-            "'<f4'",
-            "'<f8'",
-            "'>f4'",
-            "'|O'",
-            "'<U99999999999'",
-            "'<U4'",
-            "'|V8'",
-            "'<M8[s]'",
-            "[('a', '<f4')]",
-            "'c16'",
-            "'?'",
-            "None",
-            "'|b1'",
-        )
-    )
-    headers = st.builds(
-        lambda kind, order, shape, more: f"{{'descr': {kind}, 'fortran_order': {order}, 'shape': {shape}, {more}}}",
-        kinds, st.sampled_from(("False", "True", "0", "None")), shapes, st.sampled_from(("", "'a': 1", "**{}", "'shape': 3")),
-    )  # fmt: skip
-
-    def built(version: int, header: str, short: int, body: bytes) -> bytes:
-        text = header.encode().ljust(118) + b"\n"
-        size = struct.pack("<H" if version == 1 else "<I", (len(text) + short) % 65536)
-        return b"\x93NUMPY" + bytes((version, 0)) + size + text + body
-
-    return st.builds(
-        built, st.sampled_from((1, 2, 3, 4, 0)), headers, st.sampled_from((0, 0, 0, 5, -5, 60000)), st.binary(max_size=64)
-    )
-
-
 def weights_npz() -> Cases:
     """Damaged archives of weights, and archives of arrays that lie."""
-    good = [_npz(compressed, ARRAYS) for compressed in (False, True)]
-    return st.one_of(damaged(good, ARRAY_PIECES), st.lists(_lying_npy(), min_size=1, max_size=3).map(_zipped)).map(
-        _weights("w.npz")
-    )
-
-
-def _zipped(arrays: list[bytes]) -> bytes:
-    import zipfile
-
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in zip(("fc.weight.npy", "fc.bias.npy", "calls.npy"), arrays, strict=False):
-            archive.writestr(name, data)
-    return file.getvalue()
+    good = [npz(compressed, ARRAYS) for compressed in (False, True)]
+    return st.one_of(
+        damaged(good, ARRAY_PIECES),
+        st.lists(lying_npy(), min_size=1, max_size=3).map(
+            lambda arrays: zipped(arrays, ("fc.weight.npy", "fc.bias.npy", "calls.npy"))
+        ),
+    ).map(_weights("w.npz"))
 
 
 def inputs_files() -> Cases:
     """Arrays and pictures that are damaged or lie, as inputs of `dslc run`."""
-    array = _npy(np.ones((2, 3), np.float32))
+    array = npy(np.ones((2, 3), np.float32))
     given: dict[str, np.ndarray] = {"x": np.ones((2, 3), np.float32), "tokens": np.zeros(2, np.int64), "mask": np.ones(2, bool)}
     return st.one_of(
-        st.one_of(damaged([array], ARRAY_PIECES), _lying_npy()).map(
+        st.one_of(damaged([array], ARRAY_PIECES), lying_npy()).map(
             lambda data: _run("--inputs", "x=a.npy", files={"a.npy": data})
         ),
-        damaged([_npz(False, given), _npz(True, given)], ARRAY_PIECES).map(
+        damaged([npz(False, given), npz(True, given)], ARRAY_PIECES).map(
             lambda data: _run("--inputs", "a.npz", files={"a.npz": data}, spec=BOTH)
         ),
-        st.sampled_from(_pictures()).flatmap(
+        st.sampled_from(pictures()).flatmap(
             lambda one: damaged([one[1]], ARRAY_PIECES).map(
                 lambda data: _run("--inputs", f"x=a.{one[0]}", files={f"a.{one[0]}": data}, spec=PICTURE)
             )
@@ -332,18 +250,6 @@ def inputs_files() -> Cases:
 
 
 PICTURE = "model Net()(x: float[B, 3, H, W]) { return mean(x, over=[2, 3]) }\n"
-
-
-@cache
-def _pictures() -> tuple[tuple[str, bytes], ...]:
-    from PIL import Image
-
-    found = []
-    for kind in ("png", "jpg", "bmp", "gif"):
-        file = io.BytesIO()
-        Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file, "jpeg" if kind == "jpg" else kind)
-        found.append((kind, file.getvalue()))
-    return tuple(found)
 
 
 def inputs_written() -> Cases:
@@ -366,6 +272,14 @@ def inputs_written() -> Cases:
     return mixed.map(lambda every: _run(*(p for text in every for p in ("--inputs", text)), files={}, spec=BOTH))
 
 
+TRAININGS: Mapping[str, Callable[[], Cases]] = {
+    "data-arrays": data_arrays,
+    "data-tables": data_tables,
+    "data-written": data_written,
+    "checkpoints": checkpoints,
+}
+"""Those that want a `training_sandbox`."""
+
 TARGETS: Mapping[str, Callable[[], Cases]] = {
     "spec-bytes": spec_bytes,
     "spec-tokens": spec_tokens,
@@ -378,4 +292,5 @@ TARGETS: Mapping[str, Callable[[], Cases]] = {
     "weights-npz": weights_npz,
     "inputs-files": inputs_files,
     "inputs-written": inputs_written,
+    **TRAININGS,
 }
