@@ -7,7 +7,7 @@ what one mode alone needs is kept for the branch of that mode. Nodes are spread 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backends.writer import snake_case
@@ -53,10 +53,11 @@ class Schedule:
 
 def schedule(graph: Graph) -> Schedule:
     """The schedule of `graph`; nodes that nothing needs are not in it."""
-    modes = _modes(graph)
+    ordered = _ordered(graph)
+    modes = _modes(graph, ordered)
     live = [node for node in graph if modes.get(node.id)]
     reads, readers = _reads(graph, live, modes)
-    level = _levels(live, modes)
+    level = _levels(live, modes, ordered)
     blocks = _blocks(graph, live, modes, level)
     levels = [Level() for _ in range(1 + max(level.values(), default=0))]
     updating: list[Node] = []
@@ -73,7 +74,6 @@ def schedule(graph: Graph) -> Schedule:
             levels[blocks[node.id]].inference.append(node)
     joins = {n.id for n in live if n.op == "if_training" and modes[n.id] == BOTH}
     sides = {v.node for n in live if n.id in joins for v in n.inputs}
-    ordered = _ordered(graph)
     inlined = frozenset(
         n.id
         for n in live
@@ -82,12 +82,14 @@ def schedule(graph: Graph) -> Schedule:
     return Schedule(levels, updating, reads, modes, _hints(graph, live, readers), inlined)
 
 
-def _ordered(graph: Graph) -> frozenset[int]:
-    """The calls of layers that are applied several times here and update buffers each time: the second goes on from the first."""
-    times = Counter(node.target.child for node in graph.layers() if node.target is not None)
-    return frozenset(
-        call.id for call in graph.calls() if call.target is not None and times[call.target.child] > 1 and _updates(call)
-    )
+def _ordered(graph: Graph) -> dict[int, list[int]]:
+    """The calls of layers that are applied several times here and update buffers each time, and of each those before it: the second goes
+    on from the first. (What is inside a loop updates nothing.)"""
+    applied: dict[str, list[int]] = {}
+    for call in graph.calls():
+        if call.target is not None and call.target.child is not None and _updates(call):
+            applied.setdefault(call.target.child, []).append(call.id)
+    return {call: calls[:i] for calls in applied.values() if len(calls) > 1 for i, call in enumerate(calls)}
 
 
 def _updates(call: Node) -> bool:
@@ -111,13 +113,16 @@ def operands(node: Node, mode: int) -> tuple[Value, ...]:
     return (node.inputs[0] if mode == TRAINING else node.inputs[1],)
 
 
-def _modes(graph: Graph) -> dict[int, int]:
+def _modes(graph: Graph, ordered: Mapping[int, Sequence[int]]) -> dict[int, int]:
+    """The modes that need each node. A call that comes before another of its layer, or that something reads, keeps its place among them:
+    it is written for both modes, since branches and the updates at the end are written elsewhere."""
+    followed = {earlier for before in ordered.values() for earlier in before} | {v.node for n in graph for v in n.inputs}
     modes: dict[int, int] = {}
     for value in graph.updates.values():
         modes[value.node] = TRAINING
     for call in graph.calls():
         if _updates(call):
-            modes[call.id] = TRAINING
+            modes[call.id] = BOTH if call.id in ordered and call.id in followed else TRAINING
     for value in graph.outputs.values():
         modes[value.node] = BOTH
     for node in reversed(list(graph)):
@@ -146,10 +151,11 @@ def _reads(graph: Graph, live: list[Node], modes: dict[int, int]) -> tuple[dict[
     return reads, readers
 
 
-def _levels(live: list[Node], modes: dict[int, int]) -> dict[int, int]:
+def _levels(live: list[Node], modes: dict[int, int], ordered: Mapping[int, Sequence[int]]) -> dict[int, int]:
     level: dict[int, int] = {}
     for node in live:
-        deepest = max((level[v.node] for v in operands(node, modes[node.id])), default=0)
+        needed = [v.node for v in operands(node, modes[node.id])]
+        deepest = max((level[i] for i in (*needed, *ordered.get(node.id, ()))), default=0)
         level[node.id] = deepest + (node.op == "if_training" and modes[node.id] == BOTH)
     return level
 
