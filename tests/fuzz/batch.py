@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.errors import Flaky
 
 from tests.fuzz.bytes import same_elsewhere
 from tests.fuzz.examples import Example, examples, judge
 from tests.fuzz.oracles import Finding, Tally
 from tests.fuzz.scope import CheckerFailed
+from tests.fuzz.shrink import shrink
 
 RECOMPILED = 25
 """How many specs of a batch are compiled again in another process."""
-
-
-SHRINKS = 120
-"""How many smaller specs are tried. Each costs as much as the first."""
 
 
 @dataclass(slots=True)
@@ -49,32 +45,28 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, before: Call
     before each: with True, or with False for a smaller one of what was found."""
     outcome = Outcome()
     tally = Tally(outcome.counts, outcome.seconds)
-    shrunk = 0
+
+    def judged(example: Example, tally: Tally, reached: Counter[str], only: str | None = None) -> bool:
+        before(only is None)
+        if trail is not None:
+            trail.write_text(f"# {example.oracles}\n{example.spec}")
+        return judge(example, tally, reached, only=only)
 
     @seed(seed_)
     @settings(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink], print_blob=False, report_multiple_bugs=False,
+        phases=[Phase.generate], print_blob=False, report_multiple_bugs=False,
     )  # fmt: skip
     @given(examples())
     def run(example: Example) -> None:
-        nonlocal shrunk
-        shrinking = outcome.finding is not None
-        if shrinking and example == outcome.example:
-            raise outcome.finding  # type: ignore[misc]
-        shrunk += shrinking
-        if shrunk > SHRINKS:
-            return
-        outcome.ran += not shrinking
-        before(not shrinking)
-        if trail is not None:
-            trail.write_text(f"# {example.oracles}\n{example.spec}")
+        if outcome.finding is not None:
+            raise outcome.finding  # Hypothesis asks for it once more
+        outcome.ran += 1
         try:
-            judged = judge(example, tally, outcome.reached, only=outcome.finding.oracle if outcome.finding is not None else None)
+            outcome.specs += [example.spec] * judged(example, tally, outcome.reached)
         except Finding as found:
             outcome.finding, outcome.example = found, example
             raise
-        outcome.specs += [example.spec] * judged
 
     try:
         run()
@@ -84,11 +76,28 @@ def run_batch(count: int, seed_: int, *, trail: Path | None = None, before: Call
         tally.counts["bytes"] += len(elsewhere)
     except Finding as found:
         outcome.finding = found
-        outcome.example = outcome.example or Example(found.spec, (), 1)
-    except Flaky:  # shrinking ended at SHRINKS, with another spec than the last that failed
-        if outcome.finding is None:
-            raise
+        if outcome.example is None:
+            outcome.example = Example(found.spec, (), 1)
+        else:
+            _shrink(outcome, lambda example, oracle: judged(example, Tally(), Counter(), oracle))
     except CheckerFailed as failed:
         outcome.finding = Finding("check", f"{type(failed.__cause__).__name__}: {failed.__cause__}", str(failed.args[0]))
         outcome.example = Example(outcome.finding.spec, (), 1)
     return outcome
+
+
+def _shrink(outcome: Outcome, judged: Callable[[Example, str], bool]) -> None:
+    """Put what is left of the example and its finding in their place."""
+    first, example = outcome.finding, outcome.example
+    assert first is not None and example is not None
+
+    def same(spec: str) -> bool:
+        try:
+            judged(replace(example, spec=spec), first.oracle)
+        except Finding as found:
+            if (found.oracle, found.kind) == (first.oracle, first.kind):
+                outcome.finding, outcome.example = found, replace(example, spec=spec)
+                return True
+        return False
+
+    shrink(example.spec, same)

@@ -6,6 +6,7 @@ How far off a number may be is the rule of dsl/verification/expectation.py. Poin
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,12 @@ class Finding(AssertionError):
     def __init__(self, oracle: str, message: str, spec: str) -> None:
         super().__init__(f"{oracle}: {message}")
         self.oracle, self.message, self.spec = oracle, message, spec
+
+    @property
+    def kind(self) -> str:
+        """What raised it, with the code of a diagnostic; nothing for a number that is off."""
+        found = re.match(r"\w+: (\[DL\d+\])?", self.message)
+        return found[0] if found else ""
 
 
 @dataclass(slots=True)

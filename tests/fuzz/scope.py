@@ -209,6 +209,8 @@ class Scope:
             text = f"{ramp} % 3 == 0"
         else:
             text = f"cast({ramp} % 4, {word(dtype)})"
+        if any("-" in str(d) for d in shape):  # of which the checker cannot tell that it is not below 0
+            text = f"full([{', '.join(map(str, shape))}], {'true' if dtype is DType.BOOL else 1}, dtype={word(dtype)})"
         made = Tensor(self.program.name("v"), Kind(dtype, tuple(shape)))
         self.lines.append(f"{made.name} = {text}")
         self.tensors.append(made)

@@ -86,7 +86,7 @@ WITH_BODIES: tuple[tuple[int, Callable[[Scope, Grow], None], bool], ...] = (
 )  # fmt: skip
 """How often each is drawn, and whether it needs a body that owns something."""
 PLAIN: tuple[tuple[int, Statement, bool], ...] = (
-    (14, primitive, False), (12, from_library, False), (3, applied_layer, True), (2, shared_layer, True), (1, merge, False),
+    (14, primitive, False), (20, from_library, False), (3, applied_layer, True), (2, shared_layer, True), (1, merge, False),
 )  # fmt: skip
 
 
@@ -109,8 +109,8 @@ _OF_FUNCTIONS = [kind for n, kind, owns in STATEMENTS for _ in range(n) if not o
 # --- programs ---
 
 
-def random_spec(random: Random) -> str:
-    """The text of a well-typed spec."""
+def random_spec(random: Random, most: int = 7) -> str:
+    """The text of a well-typed spec of two statements of the model and up to `most`, with the definitions that they apply."""
     scope = Scope(random, Program(), random.choice(([], ["B"], ["B", "T"], ["B", "T"], ["B", "T", "S"])), open=True)
     scope.facts = [random.choice(FACTS[s]) for s in scope.symbols if scope.chance(3)]
     first: list[Size] = [*scope.symbols] or [scope.number(1, 4)]
@@ -119,7 +119,7 @@ def random_spec(random: Random) -> str:
         scope.input(any_dtype(scope), ["S", "B"])
     if scope.chance(2):
         scope.input(any_dtype(scope), _shape(scope))
-    grow(scope, scope.number(2, 7))
+    grow(scope, scope.number(2, most))
     entries = [_entry(scope, "forward")]
     kept = [line for line in scope.lines if line.split()[0] in ("layer", "param", "buffer") and " with " not in line]
     if kept and scope.chance(4):
