@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dsl.ops.registry import CARDS
 from tests.fuzz.batch import Outcome
+from tests.fuzz.coverage import coverage_page
 from tests.fuzz.examples import library
 from tests.fuzz.process import batches, run_batches
 
@@ -26,7 +27,7 @@ console = Console()
 @click.option("-n", "--count", default=1000, show_default=True, help="how many examples")
 @click.option("--seed", default=0, show_default=True, help="the seed of the first batch; each has the next one")
 @click.option("--out", default="build/fuzz", show_default=True, type=click.Path(path_type=Path), help="where findings go")
-@click.option("--table", type=click.Path(path_type=Path), help="write how often each primitive and definition was reached")
+@click.option("--table", type=click.Path(path_type=Path), help="a page of how often each primitive and definition was reached")
 @click.option("--jobs", default=JOBS, show_default=True, type=click.IntRange(1), help="how many batches run at once")
 def main(count: int, seed: int, out: Path, table: Path | None, jobs: int) -> None:
     """Fuzz the compiler. Exit code 1 where something was found, where not all examples ran, or where a definition was never reached
@@ -56,7 +57,7 @@ def main(count: int, seed: int, out: Path, table: Path | None, jobs: int) -> Non
     if missing and sums.ran >= 1000:
         console.print(f"never reached: {', '.join(missing)}", markup=False)
     if table is not None:
-        table.write_text(coverage_table(sums))
+        table.write_text(coverage_page(sums, f"python -m tests.fuzz --count {count} --seed {seed} --table {table}"))
     if interrupted:
         sys.exit(130)
     sys.exit(1 if findings or sums.ran < count or (missing and count >= 10_000) else 0)
@@ -71,15 +72,6 @@ def report(count: int, whole: float, sums: Outcome, findings: list[str]) -> None
     console.print(", ".join(f"{name} {n}" for name, n in sorted(sums.counts.items())), markup=False)
     slowest = sorted(sums.seconds.items(), key=lambda item: -item[1])[:8]
     console.print("seconds: " + ", ".join(f"{name} {part:.0f}" for name, part in slowest), markup=False)
-
-
-def coverage_table(sums: Outcome) -> str:
-    """How often each primitive and each definition of the library was reached, as Markdown."""
-    lines = [f"Of {sums.ran} examples, so many reached it.", "", "| primitive | examples |", "|---|---|"]
-    lines += [f"| `{name}` | {sums.reached[name]} |" for name in CARDS]
-    lines += ["", "| library | examples |", "|---|---|"]
-    lines += [f"| `{name}` | {sums.reached[name]} |" for name in sorted(library())]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
