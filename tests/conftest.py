@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.set_threshold(50_000, 20, 100)  # little of the millions of objects of torch and jax is garbage: a tenth of the time
     page = config.getoption("--systems-page")
     if page and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Page(Path(page)))

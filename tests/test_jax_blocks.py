@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -259,6 +260,7 @@ def test_parameters_are_replaced_wherever_they_are_kept() -> None:
     params = module.init(jax.random.key(0))
     x, y, image = (jnp.asarray(floats(*shape)) for shape in ((3, 6), (3,), (3, 2, 5, 5)))
 
+    @partial(jax.jit, static_argnums=0)
     def after(function: Any, part: Any, x: jax.Array) -> jax.Array:
         slope = jax.grad(lambda p: jnp.mean((function(p, x) - y) ** 2))(part)
         return function(jax.tree.map(lambda a, b: a - 0.1 * b, part, slope), x)  # type: ignore[no-any-return]

@@ -60,7 +60,7 @@ def test_a_training_leaves_weights_checkpoints_and_curves(spec: Path, backend: s
     assert Path("out/weights.safetensors").read_bytes() == Path("out", pointer["best"], "weights.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 def test_going_on_gives_the_numbers_of_an_unbroken_run(spec: Path, backend: str) -> None:
     """Draws and the order of the data are a function of seed and step, so the two are the same to the last bit."""
     common = ("Drawing", "--backend", backend, "--seed", "5", "--every-save", "4")

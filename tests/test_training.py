@@ -26,7 +26,7 @@ TARGETS = ("torch", "jax")
 SAME = [name for name in BLOCKS if name != "Drawing"]
 """Blocks without draws, whose curves must be the same."""
 
-ALONE = ("two_1", "two_4", "drawing_4", "grouped_1", "waiting_1")
+ALONE = ("two_4", "drawing_4", "waiting_1")
 """Files that are run where dslc is not: blocks, and in how many parts a batch is taken."""
 
 Curve = list[dict[str, float]]
