@@ -152,7 +152,7 @@ class Graph:
         self.updates: dict[str, Value] = {}
         self.parameters: dict[str, Parameter] = {}
         self.kept: frozenset[str] = frozenset()
-        self.children: dict[str, None] = {}
+        self.children: dict[str, Span | None] = {}  # where each was made; None in what a pass has made
         self.constraints: list[Constraint] = []
         self.dim_names: dict[str, Dim] = {}
         self.axis_names: dict[str, tuple[str | None, ...]] = {}

@@ -10,6 +10,7 @@ from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim, Expr, Symbol, as_symbol, format_dim, substitute
+from dsl.elaborate.agreement import check_applications
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.binding import Given, given_twice
 from dsl.elaborate.context import Context, error
@@ -441,9 +442,9 @@ class Instantiator:
         """A `call` node, its results with the caller's sizes, and the callee's requirements as the caller's."""
         if instance is not None:
             if graph not in instance.graphs:
-                self._check_agreement(instance, graph, span)
+                check_applications(instance, graph, span)
                 instance.graphs.append(graph)
-            frame.owner.children.setdefault(instance.name, None)
+            frame.owner.children.setdefault(instance.name, instance.span)
         if dims.results is None:
             for c in graph.constraints:
                 self.lift(frame, c, dims.bindings, span)
@@ -474,23 +475,6 @@ class Instantiator:
                 if inside is not None:
                     names.setdefault(inside, outside)
         return names
-
-    def _check_agreement(self, instance: Instance, graph: Graph, span: Span) -> None:
-        own = dict(owned(graph)) if instance.graphs else {}
-        for other in instance.graphs:
-            others = dict(owned(other))
-            for name, parameter in own.items():
-                known = others.get(name)
-                if known is not None and known.type != parameter.type:
-                    raise SpecError(
-                        Diagnostic(
-                            "DL0515",
-                            f"`{instance.name}` is applied to inputs that need different parameters",
-                            span,
-                            text=f"here `{name}` would be {parameter.type}, and before it was {known.type}",
-                            labels=(Label(instance.span, "one layer has one set of parameters"),),
-                        )
-                    )
 
     def lift(self, frame: Frame, constraint: Constraint, bindings: Mapping[str, Dim], span: Span) -> None:
         left = substitute(constraint.left, bindings)

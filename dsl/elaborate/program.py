@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dsl import syntax
 from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from dsl.elaborate.agreement import check_model
 from dsl.elaborate.apply import Applier
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.binding import Binder
@@ -98,6 +99,8 @@ def elaborate(
             entries[entry.name] = context.roots.root(layer, entry.name)
         except SpecError as problem:
             errors.extend(problem.diagnostics)
+    if not errors:
+        check_model(list(entries.values()))
     others, found = _others(context, unit, definition)
     errors.extend(found)
     if errors:
@@ -176,7 +179,9 @@ def _others(context: Context, unit: Unit, main: syntax.Module) -> tuple[list[Pro
         try:
             given = context.instantiator.hyper(static_frame(unit, context), LayerType(definition, unit), (), definition.name_span)
             layer = Layer(LayerType(definition, unit), given, definition.name_span)
-            others.append(Program(definition.name, {e.name: context.roots.root(layer, e.name) for e in definition.entries}))
+            program = Program(definition.name, {e.name: context.roots.root(layer, e.name) for e in definition.entries})
+            check_model(list(program.entries.values()))
+            others.append(program)
         except SpecError as problem:
             errors.extend(problem.diagnostics)
     for block in trainings(unit).values():

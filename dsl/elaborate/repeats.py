@@ -34,7 +34,7 @@ class Repeater:
         value = self.context.tensors.as_tensor(frame, given[0].value, given[0].span)
         if len(given) > 1:
             raise error("DL0203", "`repeat` takes one tensor", given[1].span)
-        frame.owner.children.setdefault(instance.name, None)
+        frame.owner.children.setdefault(instance.name, instance.span)
         made = 0
         while made < layer.count:
             graph, dims, extra = self._copy(frame, instance, layer, value)
