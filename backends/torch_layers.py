@@ -235,6 +235,12 @@ def _plain(function: str, **fixed: str) -> FunctionRow:
     return lambda callee: lambda body, xs: call(function, *xs, **fixed)
 
 
+def _hard_sigmoid(callee: Graph) -> Spelling | None:
+    """Not in f64, where PyTorch's derivative is the 1/6 of single precision."""
+    wide = any(callee.type(x).dtype is DType.F64 for x in callee.inputs.values())
+    return None if wide else lambda body, xs: call("F.hardsigmoid", *xs)
+
+
 def _over(function: str, name: str = "dim") -> FunctionRow:
     """A function along one axis."""
 
@@ -366,7 +372,7 @@ FUNCTIONS: Mapping[str, FunctionRow] = {
     "selu": _plain("F.selu"),
     "mish": _plain("F.mish"),
     "relu6": _plain("F.relu6"),
-    "hard_sigmoid": _plain("F.hardsigmoid"),
+    "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _plain("F.hardswish"),
     "softsign": _plain("F.softsign"),
     "tanh_shrink": _plain("F.tanhshrink"),

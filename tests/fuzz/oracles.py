@@ -126,18 +126,18 @@ def agrees(
         if case.training and not backend.training:
             continue
         with blaming(name, subject.spec):
-            if id(case.program) not in sessions:
-                weights = {} if case.flat else subject.weights
-                try:
+            try:
+                if id(case.program) not in sessions:
+                    weights = {} if case.flat else subject.weights
                     made = lower(case.program, backend, options or EmitOptions(), weights=weights, disabled=disabled)
-                except SpecError as problem:
-                    if not all(d.code.startswith("DL07") for d in problem.diagnostics):
-                        raise
-                    subject.tally.counts[f"{name} refuses"] += 1
-                    return
-                own = made.weights if made.weights is not None else weights
-                sessions[id(case.program)] = backend.load(made.artifact, made.program, own)
-            result = sessions[id(case.program)].run(point.inputs, training=case.run_training, entry=case.entry)
+                    own = made.weights if made.weights is not None else weights
+                    sessions[id(case.program)] = backend.load(made.artifact, made.program, own)
+                result = sessions[id(case.program)].run(point.inputs, training=case.run_training, entry=case.entry)
+            except SpecError as problem:  # of what a target cannot express, or cannot run on such inputs
+                if not all(d.code.startswith("DL07") for d in problem.diagnostics):
+                    raise
+                subject.tally.counts[f"{name} refuses"] += 1
+                return
             row = compare(target, point, case.tensors(result))
         if not row.ok and point.expected.sound:
             where = f"at {dict(point.sizes)}, in {case.mode}"

@@ -29,6 +29,8 @@ def reduction(name: str) -> Drawer:
         x = operand(scope, CARDS[name].operands[0].accepts)
         more = {"var": ", correction=1", "norm": scope.one_of(", p=1", ", p=3", ", p=2.0")}.get(name, "")
         text = f"(1 + 0.05 * tanh({x.name}))" if name == "prod" and x.kind.dtype.is_float else small(x, 8)  # or it underflows
+        if name == "prod" and x.kind.dtype.is_int:
+            text = f"(2 * ({x.name} % 2) - 1)" if x.kind.dtype is DType.I64 else f"({x.name} % 2)"  # or it overflows
         if name == "norm":
             text = positive(x)
         return Expression(
