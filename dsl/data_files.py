@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from dsl.files import explained, folder_locked, replacing, write_atomically
+from dsl.files import explained, replacing, write_atomically
+from dsl.locks import folder_locked
 
 _PLAIN = re.compile(r"\w[\w.+-]{0,149}", re.ASCII)
 """Names of files that mean nothing to anybody who reads them."""
@@ -39,7 +40,8 @@ def write_with_data(path: str | Path, content: bytes, beside: Mapping[str, bytes
             _put(places, Path(path), content, read)
             for name, data in beside.items():
                 _put(places, folder / name, data, read, owner=path)
-            alone = afterwards.enter_context(folder_locked(folder))
+            with explained(folder):
+                alone = afterwards.enter_context(folder_locked(folder))
         if alone:
             for name in _found(folder, ours) - beside.keys():
                 with suppress(OSError):  # what cannot be removed is in nobody's way

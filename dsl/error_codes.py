@@ -776,7 +776,7 @@ CODES: dict[str, Code] = {
     "DL0841": Code(
         "a training is there already",
         "The folder of a training holds its checkpoints and curves, and a new one does not write over them. `--resume` goes on with the "
-        "one that is there; `--out` names another folder.",
+        "one that is there; `--out` names another folder. Two processes do not train in one folder at the same time, either.",
     ),
     "DL0842": Code(
         "no checkpoint that can be read",

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dsl.diagnostics import Diagnostic, SpecError
+from dsl.locks import lock
 
 CANNOT_WRITE = 4
 """The exit code of a file that cannot be written."""
@@ -78,7 +79,7 @@ def _created(folder: Path, stem: str) -> tuple[Path, int | None]:
         if sys.platform == "win32":  # which renames no file that is open
             os.close(descriptor)
             return temporary, None
-        _lock(descriptor, wait=True)
+        lock(descriptor, wait=True)
         if os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process found it before it was locked, and took it for litter
@@ -93,37 +94,10 @@ def _remove_litter(folder: Path, stem: str) -> None:
         with suppress(OSError):  # it is gone, or it is not ours: then it stays
             descriptor = os.open(name, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
             try:
-                if _lock(descriptor, wait=False):
+                if lock(descriptor, wait=False):
                     os.unlink(name)
             finally:
                 os.close(descriptor)
-
-
-def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Whether this process alone has the file now. False on a system without locks, too: there no litter is removed."""
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def folder_locked(folder: Path) -> Iterator[bool]:
-    """Keep other processes out of the blocks that lock the same folder. Whether that is so, which it is not on a system without locks."""
-    if sys.platform == "win32":
-        yield False
-        return
-    with explained(folder):
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield _lock(descriptor, wait=True)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 OURS = ("dsl", "backends", "grammar")
 
 LAYERS = {
-    "text": "dsl.source dsl.diagnostics dsl.error_codes dsl.text_errors dsl.read_source dsl.files dsl.data_files dsl.array_files "
+    "text": "dsl.source dsl.diagnostics dsl.error_codes dsl.text_errors dsl.read_source dsl.locks dsl.files dsl.data_files dsl.array_files "
     "dsl.version dsl.garbage dsl.limits",
     "types": "dsl.dims dsl.types",
     "syntax": "grammar dsl.syntax dsl.words dsl.tokens dsl.comments dsl.depth dsl.lalr dsl.build_expressions dsl.check_syntax "

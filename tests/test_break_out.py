@@ -81,6 +81,30 @@ def test_the_name_of_a_file_in_an_onnx_file(dslc: Dslc, name: str) -> None:
     assert not any(CONTROL.search(entry.value) for entry in model.metadata_props)
 
 
+def test_texts_of_a_spec_in_generated_files(dslc: Dslc) -> None:
+    """What a requirement says is metadata of an ONNX file, and an error of a Python program: neither has a sign that a terminal obeys."""
+    import onnx
+
+    message = 'require B < 10, "a\\u{1B}[2J\\u{202E}\\u{0}\\n\\"\\"\\" + pwn()"'
+    Path("net.dl").write_text('# A note """ \\\n' + SPEC.replace("  return", f"  {message}\n  return"))
+    assert dslc("compile", "net.dl", "-b", "onnx", "-o", "net.onnx")[0] == 0
+    texts = {entry.key: entry.value for entry in onnx.load("net.onnx").metadata_props}
+    assert texts["require"] == 'B < 10 (a\\u{1B}[2J\\u{202E}\\u{0} """ + pwn())'
+    for target in ("torch", "jax"):
+        assert dslc("compile", "net.dl", "-b", target, "-o", "net.py")[0] == 0
+        code = Path("net.py").read_text()
+        strings = [n.value for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        assert any("pwn()" in text for text in strings) and not any(CONTROL.search(text) for text in (code, *strings))
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_the_name_of_a_file_in_a_picture(dslc: Dslc, name: str) -> None:
+    Path(name).write_text(SPEC)
+    for form in ("html", "svg", "dot", "mermaid"):
+        code, page, _ = dslc("show", "--graph", form, name)
+        assert code == 0 and not CONTROL.search(page) and "onerror" not in page and "pwned" not in page
+
+
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_the_name_of_a_file_on_a_page(dslc: Dslc, name: str) -> None:
     Path(name).write_text(SPEC)

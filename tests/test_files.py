@@ -13,7 +13,8 @@ import pytest
 
 from dsl.data_files import data_name, write_with_data
 from dsl.diagnostics import SpecError
-from dsl.files import folder_locked, replacing, write_atomically
+from dsl.files import replacing, write_atomically
+from dsl.locks import folder_locked
 from tests.full_disk import largest_file
 
 

@@ -308,6 +308,18 @@ def test_a_folder_that_is_read_only(sandbox: Sandbox, folder: Path, name: str) -
     assert (folder / command.output).read_bytes() == new and not litter(folder)
 
 
+def test_a_training_in_a_folder_that_is_read_only(sandbox: Sandbox, folder: Path) -> None:
+    training = Training(sandbox, folder)
+    (folder / "out").mkdir()
+    readable_by_all(folder)
+    for out in ("out", "new"):
+        ended = sandbox.run(training.line(out), folder, limited=False, unprivileged=True)
+        assert ended.code == 4 and "error[DL0011]: cannot write" in ended.error, ended.error
+    for path in (folder / "out", folder):
+        path.chmod(0o755)
+    assert not list((folder / "out").iterdir()) and not (folder / "new").exists()
+
+
 def readable_by_all(folder: Path) -> None:
     for path in [folder, *folder.iterdir()]:
         path.chmod(0o555 if path.is_dir() else 0o644)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from dsl.cli import run
+from dsl.locks import only_process
 from tests.trainings import BLOCKS, NET, batches
 
 ROOT = Path(__file__).parents[1]
@@ -140,6 +141,17 @@ def test_a_checkpoint_that_is_damaged_or_missing(spec: Path, capsys: pytest.Capt
     assert "`out/checkpoint.json` is damaged: it names no generation" in said
     Path("out/checkpoint.json").write_text("{")
     assert "damaged" in wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
+
+
+def test_two_trainings_in_one_folder(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("Plain", "--steps", "2", "--out", "out")
+    with only_process(Path("out/.training")) as alone:
+        assert alone
+        for more in (["--resume"], []):
+            said = wrong(capsys, "Plain", "--steps", "5", "--out", "out", *more, code=2)
+            assert "error[DL0841]: another process is training in `out`" in said
+    train("Plain", "--steps", "5", "--out", "out", "--resume")
+    assert not Path("out/.training").exists()
 
 
 @pytest.mark.parametrize(("data", "code"), [("label", "DL0836"), ("shape", "DL0834"), ("names", "DL0833"), ("few", "DL0838")])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dsl import syntax
 from dsl.build import Builder
-from dsl.diagnostics import Diagnostic, Label, SpecError
+from dsl.diagnostics import Diagnostic, Label, SpecError, printable
 from dsl.dims import Expr
 from dsl.elaborate.context import MOST_ERRORS, Context, error
 from dsl.elaborate.frame import Binding, Frame, poison, tensor
@@ -419,10 +419,11 @@ class Executor:
                 raise error("DL0404", f"a condition is true or false, not {describe(value)}", statement.condition.span)
 
     def _message(self, frame: Frame, statement: syntax.Require | syntax.Assert) -> str:
+        """What generated programs say, and the metadata of an ONNX file: no control character that a terminal would obey."""
         if statement.message is None:
             return " ".join(statement.condition.span.text.split())
         value = self.context.evaluate(frame, statement.message)
-        return " ".join(value.split()) if isinstance(value, str) else describe(value)
+        return printable(" ".join(value.split())) if isinstance(value, str) else describe(value)
 
     # --- constants of a file ---
 

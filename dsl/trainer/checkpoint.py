@@ -12,7 +12,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,17 @@ from safetensors.numpy import load_file
 
 from backends.base import Arrays
 from dsl.diagnostics import Diagnostic, SpecError
-from dsl.files import cannot_write, write_atomically
+from dsl.files import explained, write_atomically
 from dsl.ir import Program
+from dsl.locks import only_process
 from dsl.weights import load_weights, save_weights
 
 POINTER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 MOMENTS = "optimizer.safetensors"
 STATE = "state.json"
+LOCK = ".training"
+"""The file that a process has while it trains in the folder."""
 FORMAT = 2
 COMPUTATION = "the computation"
 """Under this name is a digest, which differs wherever anything does."""
@@ -53,7 +57,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pointer:
+class Pointer:
     """The generations that count, and the digests of the files of the last."""
 
     last: str
@@ -71,8 +75,20 @@ class Checkpoints:
 
     # --- writing ---
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder, which is made where there is none. SpecError where one trains in it."""
+        with ExitStack() as stack:
+            with explained(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                alone = stack.enter_context(only_process(self.folder / LOCK))
+            if not alone:
+                message = f"another process is training in `{self.folder}`"
+                raise SpecError(Diagnostic("DL0841", message, help="`--out` names another folder"), exit_code=2)
+            yield
+
     def prepare(self) -> None:
-        """Make the folder. SpecError where it cannot be, or where a training is in it already."""
+        """SpecError where a training is in the folder already."""
         if (self.folder / POINTER).exists():
             raise SpecError(
                 Diagnostic(
@@ -82,10 +98,6 @@ class Checkpoints:
                 ),
                 exit_code=2,
             )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(self.folder, (error.strerror or str(error)).lower()) from None
 
     def save(self, memory: Memory, weights: Arrays, moments: Arrays, *, best: bool) -> None:
         """Write a generation and make it the last, and the best where it is; the one that was the best before may then go."""
@@ -104,7 +116,7 @@ class Checkpoints:
             "training": dict(memory.described),
         }
         write_atomically(place / STATE, _json(state))
-        kept = name if best or not (self.folder / POINTER).exists() else self._pointer().best
+        kept = name if best or not (self.folder / POINTER).exists() else self.pointer().best
         digests = {file: _digest(place / file) for file in (WEIGHTS, MOMENTS, STATE) if (place / file).exists()}
         write_atomically(self.folder / POINTER, _json({"format": FORMAT, "last": name, "best": kept, "digests": digests}))
         self._publish(kept)
@@ -128,7 +140,8 @@ class Checkpoints:
 
     # --- reading ---
 
-    def _pointer(self) -> _Pointer:
+    def pointer(self) -> Pointer:
+        """What the folder says of itself. SpecError where there is no checkpoint in it, or none of ours."""
         try:
             found = _read(self.folder / POINTER)
         except FileNotFoundError:
@@ -138,11 +151,11 @@ class Checkpoints:
         last, best, digests = str(found.get("last")), str(found.get("best")), found.get("digests")
         if not (_GENERATION.fullmatch(last) and _GENERATION.fullmatch(best) and isinstance(digests, dict)):
             raise no_checkpoint(f"`{self.folder / POINTER}` is damaged: it names no generation")
-        return _Pointer(last, best, {str(file): str(digest) for file, digest in digests.items()})
+        return Pointer(last, best, {str(file): str(digest) for file, digest in digests.items()})
 
     def memory(self) -> Memory:
         """What the last generation remembers. SpecError where there is none that can be read, or a file of it is not as it was written."""
-        pointer = self._pointer()
+        pointer = self.pointer()
         place = self.folder / pointer.last
         try:
             for file in (STATE, WEIGHTS, *([MOMENTS] if (place / MOMENTS).exists() else [])):
@@ -156,7 +169,7 @@ class Checkpoints:
 
     def tensors(self) -> tuple[Arrays, Arrays]:
         """The weights and the moments of the last generation."""
-        place = self.folder / self._pointer().last
+        place = self.folder / self.pointer().last
         weights = load_weights(place / WEIGHTS, self.program, updated=self.updated)
         try:
             wanted = _read(place / STATE).get("moments")

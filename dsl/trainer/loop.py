@@ -41,14 +41,18 @@ LEAST_BETWEEN = 50
 
 def train(job: Job, settings: Settings, reporter: Reporter) -> Outcome:
     """Train from the beginning or from the last checkpoint to the last step, or until it is interrupted."""
-    return _Loop(job, settings, reporter).run()
+    checkpoints = Checkpoints(settings.out, job.training.program, job.training.updated)
+    if settings.resume:
+        checkpoints.pointer()  # where there is no training no folder is made for one
+    with checkpoints.alone():
+        return _Loop(job, settings, checkpoints, reporter).run()
 
 
 class _Loop:
-    def __init__(self, job: Job, settings: Settings, reporter: Reporter) -> None:
+    def __init__(self, job: Job, settings: Settings, checkpoints: Checkpoints, reporter: Reporter) -> None:
         self.job = job
         self.reporter = reporter
-        self.checkpoints = Checkpoints(settings.out, job.training.program, job.training.updated)
+        self.checkpoints = checkpoints
         self.described = described(job.training, job.data, settings, job.backend)
         self.best: tuple[int, float] | None = None
         self.done = 0
