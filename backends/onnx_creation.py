@@ -8,7 +8,7 @@ import numpy as np
 
 from backends.base import Unsupported
 from backends.onnx_site import Row, Site
-from backends.onnx_types import ELEMENT
+from backends.onnx_types import ELEMENT, Refused
 from backends.onnx_values import Tensor
 from dsl.types import DType
 
@@ -54,7 +54,13 @@ def _const(s: Site) -> Tensor:
 # --- random draws -----------------------------------------------------------------------------------------------------------------
 
 
+_DRAWN_BELOW = 22
+"""From this opset on onnxruntime has no kernels that draw."""
+
+
 def _drawn(s: Site, op: str, like: Tensor, dtype: DType) -> Tensor:
+    if s.body.opset >= _DRAWN_BELOW:
+        raise Refused(f"onnxruntime has no kernel of {op} at opset {s.body.opset}; `--opset {_DRAWN_BELOW - 1}` has one")
     wide = dtype if dtype is DType.F64 else DType.F32
     how = {"dtype": int(ELEMENT[wide]), "seed": s.body.next_seed()}
     made = s.body.ops(op, (s.body.cast(like, wide),), (wide,), how, unique=True)[0]

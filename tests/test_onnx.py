@@ -883,6 +883,14 @@ def test_what_is_refused() -> None:
         BACKEND.load(BACKEND.emit(program, EmitOptions(), weights), program, weights, device="tpu")
 
 
+@pytest.mark.parametrize("draw", ["x + randn(3)", "x + rand(3)", "bernoulli(sigmoid(x))", "x + cast(categorical(x), float)"])
+def test_draws_are_refused_where_onnxruntime_has_no_kernels_of_them(draw: str) -> None:
+    program = model_of(f"model M()(x: float[3]) {{ return {draw} }}")
+    with pytest.raises(SpecError, match=r"onnxruntime has no kernel of Random\w+Like at opset 22; `--opset 21` has one"):
+        BACKEND.emit(program, EmitOptions(opset=22), {})
+    BACKEND.load(BACKEND.emit(program, EmitOptions(opset=21), {}), program, {})
+
+
 def test_a_graph_for_training_is_a_bug_of_ours() -> None:
     program = model_of("model M()(x: float[B, 3]) { return x -> dropout(0.5) }")
     with pytest.raises(InternalError, match="not specialised to inference"):

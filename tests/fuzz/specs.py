@@ -143,8 +143,8 @@ def _shape(scope: Scope) -> list[Size]:
 
 
 def _second(first: Scope, kept: list[str]) -> Scope:
-    """Another entry point, on inputs of its own, that applies layers of the first."""
-    scope = Scope(first.random, first.program, first.symbols, first.facts, open=True)
+    """Another entry point, on inputs of its own, that applies layers of the first. It makes none, which would have the names of others."""
+    scope = Scope(first.random, first.program, first.symbols, first.facts, open=True, owns=False)
     scope.layers, scope.shared = list(kept), [s for s in first.shared if any(declares(line) == s[0] for line in kept)]
     for t in first.inputs[:2]:
         scope.input(t.kind.dtype, t.kind.shape)
