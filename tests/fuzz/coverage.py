@@ -11,8 +11,10 @@ from tests.fuzz.layers import library
 
 PAGE = """# What random specs reach
 
-Made by `{command}`: of {ran} examples ([how they are made](fuzzing.md)), so many reached each primitive, each definition of the library,
-and so many were held against each oracle.
+    {command}
+
+Of {ran} examples ([how they are made](fuzzing.md)), so many reached each primitive and each definition of the library, and so many were
+held against each oracle.
 
 ## Primitives
 

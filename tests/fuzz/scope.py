@@ -110,6 +110,18 @@ class Program:
         self.names += 1
         return f"{prefix}{self.names}"
 
+    def reached(self, names: set[str]) -> list[str]:
+        """The definitions that these names lead to."""
+        known = {defines(d): words(d) for d in self.definitions}
+        found: set[str] = set()
+        pending = [n for n in names if n in known]
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending += [n for n in known[name] if n in known and n != name]
+        return [d for d in self.definitions if defines(d) in found]
+
 
 @dataclass(slots=True)
 class Scope:
@@ -141,24 +153,12 @@ class Scope:
             used |= words(line) if declares(line) in used else set()
         declared = [line for line in (*self.layers, *layers) if declares(line) in used]
         given = [t for t in self.tensors if t.name in used]
-        definitions = self.reached(used)
+        definitions = self.program.reached(used)
         symbols = [f"_sizes: float[{', '.join(self.symbols)}]"] if self.symbols else []
         parameters = ", ".join([*symbols, *(f"{t.name}: {t.kind}" for t in given)])
         hyper = ", ".join(f"{name}: {value}" for name, value in self.hyper.items())
         body = [*self.facts, *declared, *before, f"return {expression}"]
         return result_kinds("\n".join([*definitions, f"model Probe({hyper})({parameters}) {{", *indented(body), "}"]))
-
-    def reached(self, names: set[str]) -> list[str]:
-        """The definitions that these names lead to."""
-        known = {defines(d): words(d) for d in self.program.definitions}
-        found: set[str] = set()
-        pending = [n for n in names if n in known]
-        while pending:
-            name = pending.pop()
-            if name not in found:
-                found.add(name)
-                pending += [n for n in known[name] if n in known and n != name]
-        return [d for d in self.program.definitions if defines(d) in found]
 
     # --- adding to the spec ---
 

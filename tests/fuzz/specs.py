@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import Random
 
@@ -13,7 +14,7 @@ from tests.fuzz.definitions import entries, given_function, listed, other_parame
 from tests.fuzz.expressions import EXPRESSIONS, any_dtype
 from tests.fuzz.layers import known_expression, layer_for, with_layers
 from tests.fuzz.loops import Grow, in_training, looped, repeated, scanned, unrolled
-from tests.fuzz.scope import Expression, Program, Scope, Size, declares, indented, small, words
+from tests.fuzz.scope import Expression, Program, Scope, Size, declares, indented, result_kinds, small, words
 
 FACTS = {
     "T": (
@@ -120,18 +121,29 @@ def random_spec(random: Random, most: int = 7) -> str:
     if scope.chance(2):
         scope.input(any_dtype(scope), _shape(scope))
     grow(scope, scope.number(2, most))
+    if re.search(r"BatchNorm|ConvNorm|Block\(", "\n".join(scope.lines + scope.program.definitions)):
+        scope.facts += [f'require {symbol} >= 2, "more than one value a channel"' for symbol in scope.symbols]
     entries = [_entry(scope, "forward")]
     kept = [line for line in scope.lines if line.split()[0] in ("layer", "param", "buffer") and " with " not in line]
     if kept and scope.chance(4):
-        entries.append(_entry(_second(scope, kept), "second"))
-    if len(entries) == 1 and not scope.chance(12):
-        head, body = f"model Net(){entries[0][0].removeprefix('def forward')}", entries[0][1]
-    else:
+        both = [*entries, _entry(_second(scope, kept), "second")]
+        text = _written(scope.program, both, kept)
+        if result_kinds(text) is not None:  # of layers without a name in both the names may be the same
+            return text
+    if scope.chance(12):
+        return _written(scope.program, entries, kept)
+    return _written(scope.program, entries)
+
+
+def _written(program: Program, entries: list[tuple[str, list[str]]], kept: list[str] | None = None) -> str:
+    """The file: a model with these declarations and entry points, or the short form of one with a single entry point."""
+    head, body = f"model Net(){entries[0][0].removeprefix('def forward')}", entries[0][1]
+    if kept is not None:
         head, body = "model Net {", list(kept)
         for signature, lines in entries:
             body += [signature, *indented([line for line in lines if line not in kept]), "}"]
     text = "\n".join([head, *indented(body), "}"]) + "\n"
-    return "\n".join([*scope.reached(words(text)), text])
+    return "\n".join([*program.reached(words(text)), text])
 
 
 def _shape(scope: Scope) -> list[Size]:
