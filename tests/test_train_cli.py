@@ -143,6 +143,19 @@ def test_a_checkpoint_that_is_damaged_or_missing(spec: Path, capsys: pytest.Capt
     assert "damaged" in wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
 
 
+@pytest.mark.parametrize("name", ["checkpoint.json", "curves.csv", "step-0000005/weights.safetensors", "step-0000005"])
+def test_links_in_the_folder_are_not_followed(spec: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    train("Plain", "--steps", "2", "--out", "out")
+    place = Path("out", name)
+    place.parent.mkdir(exist_ok=True)
+    Path("mine").write_bytes(place.read_bytes() if place.exists() else b"mine")
+    before = Path("mine").read_bytes()
+    place.unlink(missing_ok=True)
+    place.symlink_to(Path("mine").resolve())
+    said = wrong(capsys, "Plain", "--steps", "5", "--out", "out", "--resume", code=4)
+    assert f"cannot write `{place}`: it is a link" in said and Path("mine").read_bytes() == before
+
+
 def test_two_trainings_in_one_folder(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train("Plain", "--steps", "2", "--out", "out")
     with only_process(Path("out/.training")) as alone:

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from safetensors.numpy import load_file
 
 from backends.base import Arrays
 from dsl.diagnostics import Diagnostic, SpecError
-from dsl.files import explained, write_atomically
+from dsl.files import cannot_write, explained, write_atomically
 from dsl.ir import Program
 from dsl.locks import only_process
 from dsl.weights import load_weights, save_weights
@@ -85,7 +86,15 @@ class Checkpoints:
             if not alone:
                 message = f"another process is training in `{self.folder}`"
                 raise SpecError(Diagnostic("DL0841", message, help="`--out` names another folder"), exit_code=2)
+            self._refuse_links()
             yield
+
+    def _refuse_links(self) -> None:
+        """A link in the folder, which may come from somebody else, would have us write over what it leads to."""
+        generations = self.folder.glob("step-*"), self.folder.glob("step-*/*")
+        for place in (self.folder / POINTER, *self.folder.glob("curves.*"), *chain(*generations)):
+            if place.is_symlink():
+                raise cannot_write(place, "it is a link", help="a training writes to files of its own")
 
     def prepare(self) -> None:
         """SpecError where a training is in the folder already."""
