@@ -270,6 +270,7 @@ def test_pooling_refuses_what_has_no_meaning() -> None:
     assert message("max_pool", x, kernel=3, dilation=2) == (
         "kernel: kernel 3 with dilation 2 spans 5, which is larger than the input 4"
     )
+    assert message("max_pool", x, kernel=2, dilation=5).startswith("kernel: kernel 2 with dilation 5 spans 6, which")
     assert message("max_pool", x, kernel=2, padding="full").startswith("padding: `padding` must be a number")
     assert message("max_pool", x, kernel=2, stride=(1, 1, 1)) == "stride: `stride` has 3 numbers for 2 spatial axes"
     assert message("max_pool", x, kernel=2, dilation=(1, 1, 1)) == "dilation: `dilation` has 3 numbers for 2 spatial axes"

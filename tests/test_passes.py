@@ -179,6 +179,7 @@ def test_constants_are_folded() -> None:
         ("x + bernoulli([0.5])", False),
         ("x + stop_gradient([0.5])", False),
         ("x + topk([2.0, 1.0], 1, over=0)[0]", False),
+        ("x + cast(exp(cast([0.5], bf16)), float)", False),  # NumPy has no bf16
         ("x + mean([0, 1])", True),
     ],
 )
@@ -309,6 +310,7 @@ def test_batch_norm_stays_where_folding_would_change_something_else(body: str) -
     [
         ("return x -> Linear(4) -> Linear(3)", ["linear_1"]),
         ("return x -> Linear(4, bias=false) -> Linear(3, bias=false)", ["linear_1"]),
+        ("return x -> Linear(4) -> Linear(3, bias=false)", ["linear_1"]),
         ("return x -> Linear(4) -> Linear(3, bias=false) -> Linear(2)", ["linear_2"]),
         ("return x -> a: Linear(4, bias=false) -> dropout(0.5) -> b: Linear(4) -> relu -> Linear(3)", ["b", "linear"]),
         ("return x -> body: repeat(3) { Linear(4) } -> Linear(3)", ["linear"]),
