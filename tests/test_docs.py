@@ -162,7 +162,7 @@ def commands(text: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "docs/robustness.md"])
 def test_links_lead_somewhere(page: str) -> None:
     """Relative links of a page are files, and their anchors are headings."""
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -183,3 +183,16 @@ def test_the_map_of_the_readme_is_true() -> None:
         assert (ROOT / folder).is_dir(), folder
         for name in re.findall(r"`([\w/.]+\.(?:py|dl))`", description):
             assert (ROOT / folder / name).exists() or (ROOT / name).exists(), f"{folder} has no {name}"
+
+
+def test_the_tests_that_the_page_of_faults_names_are_there() -> None:
+    """docs/robustness.md: each name in a row stands in the file that was linked last before it."""
+    text = (ROOT / "docs/robustness.md").read_text(encoding="utf-8")
+    names = 0
+    for row in (line for line in text.splitlines() if line.startswith("| ") and "tests/" in line):
+        file = ""
+        for path, name in re.findall(r"\]\(\.\./(tests/\w+\.py)\)|`(test_\w+)`", row):
+            file = path or file
+            names += bool(name)
+            assert path or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{name} is not in {file}"
+    assert names > 40
