@@ -82,7 +82,11 @@ class Measurement:
     @property
     def sound(self) -> bool:
         """Whether the comparison says something: numbers are finite and the noise stays within the largest tolerance there is."""
-        return all(np.all(np.isfinite(e.value)) and not e.steep for e in self.tensors.values() if e.value.dtype.kind == "f")
+        return self.finite and not any(e.steep for e in self.tensors.values())
+
+    @property
+    def finite(self) -> bool:
+        return all(bool(np.all(np.isfinite(e.value))) for e in self.tensors.values() if e.value.dtype.kind == "f")
 
 
 def expect(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool = False, seed: int = 0) -> Measurement:

@@ -125,6 +125,9 @@ def agrees(
         case = point.case
         if case.training and not backend.training:
             continue
+        if not point.expected.finite:  # as statistics of one number are not, at which PyTorch stops
+            subject.tally.counts["undecided"] += 1
+            continue
         with blaming(name, subject.spec):
             try:
                 if id(case.program) not in sessions:
