@@ -35,7 +35,7 @@ def user_definition(scope: Scope, grow: Grow) -> None:
     _use_hyper(body)
     results = _results(body)
     name = scope.program.name("M" if is_module else "f")
-    optional = is_module and len(given) == 2 and scope.chance(4)
+    optional = is_module and len(given) == 2 and not scope.chance(3)
     if optional:
         parameters[1] += " = none"
         body.lines.insert(0, f"if {body.tensors[1].name} == none {{ return {given_back(body, results)} }}")

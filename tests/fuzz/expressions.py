@@ -33,7 +33,6 @@ from tests.fuzz.shapes import (
 )  # fmt: skip
 from tests.fuzz.windows import adaptive_avg_pool, conv, conv_transpose, interpolate, pool
 
-FLOATS = (DType.F32, DType.F32, DType.F32, DType.F32, DType.F64, DType.F16, DType.BF16)
 INTS = (DType.I64, DType.I64, DType.I32, DType.I8, DType.U8)
 
 
@@ -137,9 +136,6 @@ EXPRESSIONS: dict[str, Drawer] = {
 
 def any_dtype(scope: Scope) -> DType:
     """The element type of an input: mostly the model's."""
-    how = scope.number(0, 9)
-    if how < 6:
-        return DType.F32
-    return (
-        FLOATS[scope.number(0, len(FLOATS) - 1)] if how < 7 else INTS[scope.number(0, len(INTS) - 1)] if how < 9 else DType.BOOL
-    )
+    how = scope.number(0, 19)
+    others = (DType.F64, DType.F16, DType.BF16) if how < 13 else INTS if how < 18 else (DType.BOOL,)
+    return DType.F32 if how < 10 else scope.random.choice(others)

@@ -98,7 +98,7 @@ def slices(scope: Scope) -> Expression:
 
 def _item(scope: Scope, size: Size) -> str:
     most = size if isinstance(size, int) else 1
-    options = [":", "::2", "::-1", "1:", ":-1", "::-2", "-1:", ":1", "0:0", "1:100"]
+    options = [":", "::2", "::-1", "1:", ":-1", "::-2", "-1:", ":1", "0:0", "0:0", "5:2", "1:100"]
     if most > 0:
         options += [str(scope.number(-most, most - 1))] * 2
     if most > 2:

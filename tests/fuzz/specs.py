@@ -25,11 +25,28 @@ FACTS = {
 }  # fmt: skip
 
 
+OFTEN = (
+    "slice",
+    "slice",
+    "slice",
+    "floor_divide",
+    "prod",
+    "conv",
+    "conv_transpose",
+    "max_pool",
+    "avg_pool",
+    "pad",
+    "sugar",
+    "sugar",
+)
+"""Primitives with more to draw than others."""
+
+
 # --- statements ---
 
 
 def primitive(scope: Scope) -> None:
-    name = scope.random.choice(sorted(EXPRESSIONS))
+    name = scope.random.choice([*sorted(EXPRESSIONS), *OFTEN])
     if scope.owns or name not in ("if_training", "dropout", "randn", "rand", "bernoulli", "categorical"):
         scope.add(EXPRESSIONS[name](scope))
 
