@@ -222,6 +222,7 @@ def test_division_rounds_down() -> None:
         signs = np.asarray([7, -7, 7, -7], dtype), np.asarray([2, 2, -2, -2], dtype)
         check("floor_divide", *signs)
         check("remainder", *signs)
+    check("remainder", np.asarray([-0.25], F32), np.asarray([1.0], F32), opsets=(20,))
     check("floor_divide", np.asarray([1.0], F32), np.asarray([0.1], F32))
     check("floor_divide", np.asarray([1.0], F32), np.asarray([0.0], F32))
     check("remainder", np.asarray([-1.0, 3.0], F32), np.asarray([INF, INF], F32))
@@ -502,7 +503,8 @@ def test_resizing() -> None:
         check("interpolate", x.astype(F64), opsets=(20,), **given)
         for align in (False, True):
             check("interpolate", x, mode="bilinear", align_corners=align, **given)
-    check("interpolate", np.arange(21, dtype=F32).reshape(1, 1, 21), size=(3,), opsets=(20,))  # in f32 1 / (1 / 7) < 7
+    check("interpolate", np.arange(42, dtype=F32).reshape(1, 1, 2, 21), size=(1, 3), opsets=(20,))  # in f32 1 / (1 / 7) < 7
+    check("interpolate", normal(1, 1, 6), scale=1.1, opsets=(20,))
     for given in ({"scale": 2}, {"size": (4, 9)}):
         check("interpolate", x, symbolic=True, **given)
         check("interpolate", x, mode="bilinear", symbolic=True, **given)
@@ -514,6 +516,8 @@ def test_windows_that_start_behind_the_end_are_cut_off() -> None:
         for name in ("max_pool", "avg_pool"):
             check(name, normal(1, 2, size), kernel=kernel, stride=stride, padding=padding, ceil_mode=True, opsets=(20,))
     check("max_pool", normal(1, 2, 4, 7), kernel=(1, 3), stride=(5, 2), ceil_mode=True, opsets=(20,))
+    padding = ((1, 0), (0, 0))
+    check("max_pool", normal(1, 2, 7, 5), kernel=(3, 2), stride=(4, 2), padding=padding, ceil_mode=True, opsets=(20,))
 
 
 def test_maps_along_an_axis_before_the_last_two() -> None:
@@ -568,12 +572,13 @@ def test_layers_without_parameters_or_with_symbolic_sizes(layer: str, signature:
         agrees(model_of(f"model M()(x: float[{signature}]) {{ return x -> {layer} }}"), sizes, opset)
 
 
-HEADS = "transpose(reshape(x, [B, T, 2, 4]), 1, 2)"
+HEADS, SIZED = (f"transpose(reshape(x, [B, T, {heads}, 4]), 1, 2)" for heads in (2, "T"))
 SPELLED: list[tuple[str, str, int, list[str]]] = [
     ("x -> Linear(5)", "x: float[B, 4]", 20, ["Gemm"]),
     ("x -> Linear(5)", "x: float[B, T, 4]", 20, ["MatMul", "Add"]),
     ("b + x @ w", "x: float[B, 4], w: float[4, 3], b: float[3]", 20, ["Gemm"]),
     ("x @ w + b", "x: int[B, 4], w: int[4, 3], b: int[3]", 20, ["MatMul", "Add"]),
+    ("x // -1.0", "x: float[B, 4]", 20, ["Mod", "Mul", "Less", "Add", "Where", "Sub", "Div", "Round"]),
     ("arange(T, 9)", "x: float[T]", 20, ["Shape", "Squeeze", "Range"]),
     ("x -> ConvTranspose2d(3, 3, dilation=(3, 1), output_padding=(2, 0))", "x: float[B, 2, 4, T]", 20, ["ConvTranspose2d"]),
     ("x -> BatchNorm1d", "x: float[B, 4, T]", 20, ["BatchNormalization"]),
@@ -598,9 +603,12 @@ SPELLED: list[tuple[str, str, int, list[str]]] = [
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[2, 1, 6, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, k, k, mask=m)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5], m: bool[4, 1]", 23, ["Expand", "Attention"]),
     ("attention(x, k, k, mask=m)", "x: float[2, 3, 1, 5], k: float[2, 3, 6, 5], m: bool[6]", 23, ["Unsqueeze", "Attention"]),
+    ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[1, 3, 6, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
+    ("attention(x, x, v)", "x: float[2, 2, 2, 5], v: float[2, 2, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, k, x)", "x: float[2, 2, 2, 5], k: float[2, 2, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     (f"attention({HEADS}, {HEADS}, {HEADS})", "x: float[B, T, 8]", 23, ["Attention", "Reshape", "Transpose"]),
     (f'rearrange(attention({HEADS}, {HEADS}, {HEADS}), "b h t d -> b t (h d)")', "x: float[B, T, 8]", 23, ["Attention"]),
+    (f"attention({SIZED}, {SIZED}, {SIZED})", "x: float[B, T, 4 * T]", 23, ["Reshape", "Transpose", "Attention"]),
     (f"attention({HEADS}, {HEADS}, {HEADS} * 2)", "x: float[B, T, 8]", 23, ["Reshape", "Transpose", "Mul", "Attention"]),
 ]  # fmt: skip
 
@@ -825,6 +833,14 @@ def test_other_floating_types(float_type: DType, tolerance: float) -> None:
     agrees(program, {"B": 4}, tolerance=tolerance)
     (graph_input,) = emitted(program).graph.input
     assert graph_input.type.tensor_type.elem_type == ELEMENT[float_type]
+
+
+def test_a_scalar_factor_keeps_its_digits() -> None:
+    """onnxruntime would move it into the product, in single precision."""
+    program = compile_graph(
+        Source("m.dl", "model M()(x: float[3], w: float[3, 4]) { return (x @ w) * 0.1 }"), float_type=DType.F64
+    )
+    agrees(program, {}, tolerance=1e-12)
 
 
 def test_large_weights_stand_beside_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

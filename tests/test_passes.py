@@ -222,6 +222,9 @@ def test_what_is_merged_computes_the_same(body: str, left: list[str]) -> None:
 def test_equal_nodes_are_merged_and_draws_are_not() -> None:
     merged, _ = rewrite_every_graph(program("return exp(x) + exp(x)"), GRAPH_PASSES["merge_equal"])
     assert operations(merged.main) == ["exp", "add"]
+    shared = program("layer f = Linear(4)\ny = f(x)\nreturn y + f.weight[0] + f.weight[0]")
+    merged, _ = rewrite_every_graph(shared, GRAPH_PASSES["merge_equal"])
+    assert operations(merged.main) == ["call", "param", "slice", "reshape", "add", "add"]
     draws, changed = rewrite_every_graph(program("return randn(4) + randn(4) + x"), GRAPH_PASSES["merge_equal"])
     assert not changed
     assert operations(draws.main).count("randn") == 2
