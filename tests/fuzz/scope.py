@@ -171,7 +171,7 @@ class Scope:
         self.lines += layers
         text, scale = expression.text, expression.scale
         if len(kinds) == 1 and scale > 40 and kinds[0].dtype is not DType.BOOL:
-            text, scale = (f"tanh({text})", 1.0) if kinds[0].dtype.is_float else (f"({text}) % 11", 11.0)
+            text, scale = (f"tanh(0.05 * ({text}))", 1.0) if kinds[0].dtype.is_float else (f"({text}) % 11", 11.0)
             if self.types_of(text) is None:
                 return []
         made = [Tensor(self.program.name("v"), kind, scale, expression.positive and text is expression.text) for kind in kinds]
@@ -260,10 +260,12 @@ class Scope:
 
 
 def small(tensor: Tensor, limit: float = 4.0) -> str:
-    """The tensor, or something like it within the limit."""
+    """The tensor, or something like it within the limit. A tanh of large numbers is 1, with a gradient that is all rounding."""
     if tensor.scale <= limit or tensor.kind.dtype is DType.BOOL:
         return tensor.name
-    return f"tanh({tensor.name})" if tensor.kind.dtype.is_float else f"({tensor.name} % {max(2, int(limit))})"
+    if tensor.kind.dtype.is_int:
+        return f"({tensor.name} % {max(2, int(limit))})"
+    return f"tanh({tensor.name})" if tensor.scale <= 12 else f"tanh({4 / tensor.scale:.2f} * {tensor.name})"
 
 
 def positive(tensor: Tensor) -> str:
