@@ -237,6 +237,7 @@ def test_equal_nodes_are_merged_and_draws_are_not() -> None:
         ("return reshape(reshape(x, B, 2, 2), B, 4)", []),
         ("return reshape(reshape(x, B, 2, 2), 2 * B, 2)", ["reshape"]),
         ("return x.T.T.T", ["permute"]),
+        ("h = reshape(x, B, 4)\nreturn reshape(h, B, 4) + h", ["add"]),
     ],
 )
 def test_reshapes_and_permutations_cancel(body: str, left: list[str]) -> None:
@@ -250,6 +251,12 @@ def test_permutations_are_joined_in_their_order() -> None:
     joined, _ = rewrite_every_graph(compiled, GRAPH_PASSES["cancel_reshapes"])
     pruned, _ = rewrite_every_graph(joined, GRAPH_PASSES["prune"])
     assert [n.attributes["order"] for n in pruned.main if n.op == "permute"] == [(1, 0, 2)]
+
+
+def test_permutations_cancel_where_the_first_is_needed_as_well() -> None:
+    shared, _ = rewrite_every_graph(program("return sum(x.T) + x.T.T"), GRAPH_PASSES["merge_equal"])
+    cancelled, _ = rewrite_every_graph(shared, GRAPH_PASSES["cancel_reshapes"])
+    assert operations(cancelled.main) == ["permute", "sum", "add"]
 
 
 def test_a_step_with_a_name_stays_where_it_is_read_again() -> None:

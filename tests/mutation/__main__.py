@@ -29,7 +29,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--all", action="store_true", help="every mutant, in place of a sample")
     parser.add_argument("--share", type=float, default=0.06, help="the part of each file's mutants that is drawn")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--file", action="append", help="only this file; repeatable")
     parser.add_argument("--again", action="store_true", help="keep the verdicts of earlier runs, and try again who survived")
     parser.add_argument("--keep", action="store_true", help="keep the verdicts of earlier runs, and try only new ones")

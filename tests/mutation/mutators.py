@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -147,7 +148,7 @@ class Walk:
 
     def changes(self, node: ast.AST) -> list[tuple[str, ast.AST]]:
         """Each change of a node, as a person would describe it, with the node in its place."""
-        if ast.unparse(node) == "0" and ast.unparse(self.parent[node]) == "types[0]":
+        if ast.unparse(node) == "0" and re.fullmatch(r"types\[0\]|\w+\.inputs\[0\]", ast.unparse(self.parent[node])):
             return [("0 -> 1", ast.Constant(1))]  # the last is the first where there is one operand
         inside = any(isinstance(n, ast.FunctionDef) for n in self.above(self.parent.get(node, node)))
         if not inside or node in self.silent or not hasattr(node, "lineno"):

@@ -15,12 +15,22 @@ a function: a comparison off by one or turned round, a constant one more or one 
 `min` for `max`, arguments swapped, another result, another choice of a string. A mutant is killed where a test that reaches the
 changed statement fails or does not end. Texts of errors, annotations and assertions are not mutated. In `dsl/ops` these are the
 shape rules: `infer`, `normalize` and what they call, without the references in NumPy.
+
+A sample is new once: afterwards tests are written for its survivors, and it is told which mean the same. The table is of one that
+nobody had looked at. Earlier ones when they were new, with those that mean the same among the survivors (in seed 0 without most):
+
+| seed | files | mutants | killed | % |
+| --- | --- | --: | --: | --: |
+| 0 | all | 327 | 305 | 93 |
+| 1 | ONNX rows | 142 | 118 | 83 |
+| 2 | ONNX rows | 142 | 124 | 87 |
+| 3 | all | 339 | 316 | 93 |
 """
 
 
 def written_page(tried: Sequence[tuple[Mutant, Verdict]], drawn: Sequence[Mutant], seed: int) -> str:
     """The whole page. Mutants that equivalent.toml explains are listed and not counted."""
-    lines = [HEAD.format(seed=seed), "| file | mutants | killed | % |", "| --- | --: | --: | --: |"]
+    lines = [HEAD.format(seed=seed), f"Seed {seed}:", "", "| file | mutants | killed | % |", "| --- | --: | --: | --: |"]
     for group, paths in GROUPS.items():
         there = [(m, v) for m, v in tried if m.path in paths]
         for path in paths:
