@@ -103,10 +103,10 @@ def _unclamped(s: Site, raw: Dim, size: Dim) -> Dim:
     if isinstance(bound, int):
         return bound
     tree = dim_tree(bound)
-    if tree[0] in ("min", "max"):
+    if tree[0] == "min" and not isinstance(size, int):
         parts = cast("list[tuple[object, ...]]", tree[1])
         constants = [cast(int, p[1]) for p in parts if p[0] == "const"]
-        if tree[0] == "min" and len(parts) == 2 and len(constants) == 1 and constants[0] >= 0 and dim_tree(size) in parts:
+        if len(parts) == 2 and len(constants) == 1 and constants[0] >= 0 and dim_tree(size) in parts:
             return constants[0]
     behind = size - bound
     return -behind if isinstance(behind, int) else bound

@@ -30,6 +30,7 @@ def sizes_of(text: str) -> list[dict[str, int]]:
     return [dict.fromkeys(sorted(names), 3)] if names else [{}]
 
 
+@pytest.mark.every_run
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.dl")), ids=lambda p: p.stem)
 def test_what_was_found_stays_mended(agrees: Agreement, path: Path) -> None:
     text = path.read_text()
