@@ -66,8 +66,12 @@ class Interpreter(ReverseMode):
                 values[Value(node.id, i)] = result
         if self.training:
             for name, value in graph.updates.items():
-                self.state[prefix + name] = self.updated[prefix + name] = values[value]
+                self.state[prefix + name] = self.updated[prefix + name] = self._unseen(values[value])
         return {name: values[value] for name, value in graph.outputs.items()}
+
+    def _unseen(self, value: np.ndarray) -> np.ndarray:
+        """What a buffer is given: gradients do not go through buffers."""
+        return self._held(lambda: np.array(value))
 
     def _needed(self, graph: Graph) -> set[int]:
         if graph not in self._live:

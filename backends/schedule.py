@@ -83,13 +83,24 @@ def schedule(graph: Graph) -> Schedule:
 
 
 def _ordered(graph: Graph) -> dict[int, list[int]]:
-    """The calls of layers that are applied several times here and update buffers each time, and of each those before it: the second goes
-    on from the first. (What is inside a loop updates nothing.)"""
-    applied: dict[str, list[int]] = {}
-    for call in graph.calls():
-        if call.target is not None and call.target.child is not None and _updates(call):
-            applied.setdefault(call.target.child, []).append(call.id)
-    return {call: calls[:i] for calls in applied.values() if len(calls) > 1 for i, call in enumerate(calls)}
+    """Where a layer updates buffers: all nodes that apply the layer or read a buffer of it, and of each those before it, for the second
+    sees what the first has left. (What is inside a loop updates nothing.)"""
+    uses: dict[str, list[int]] = {}
+    changed: set[str] = set()
+    for node in graph:
+        layer = _used(node)
+        if layer is not None:
+            uses.setdefault(layer, []).append(node.id)
+            changed |= {layer} if _updates(node) else set()
+    return {n: nodes[:i] for layer, nodes in uses.items() if layer in changed and len(nodes) > 1 for i, n in enumerate(nodes)}
+
+
+def _used(node: Node) -> str | None:
+    """The layer of this graph that a node applies, or whose buffer it reads."""
+    if node.op == "buffer":
+        layer, dot, _ = str(node.attributes["path"]).partition(".")
+        return layer if dot else None
+    return node.target.child if node.target is not None else None
 
 
 def _updates(call: Node) -> bool:
