@@ -605,6 +605,7 @@ SPELLED: list[tuple[str, str, int, list[str]]] = [
     ("attention(x, k, k, mask=m)", "x: float[2, 3, 1, 5], k: float[2, 3, 6, 5], m: bool[6]", 23, ["Unsqueeze", "Attention"]),
     ("attention(x, k, k)", "x: float[2, 3, 4, 5], k: float[1, 3, 6, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     ("attention(x, x, v)", "x: float[2, 2, 2, 5], v: float[2, 2, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
+    ("attention(x, k, k, mask=m)", "x: float[2, 3, 4, 5], k: float[2, 3, 6, 5], m: bool[2, 1, 4, 6]", 23, ["Attention"]),
     ("attention(x, k, x)", "x: float[2, 2, 2, 5], k: float[2, 2, 5]", 23, ["Mul", "Transpose", "MatMul", "Softmax", "MatMul"]),
     (f"attention({HEADS}, {HEADS}, {HEADS})", "x: float[B, T, 8]", 23, ["Attention", "Reshape", "Transpose"]),
     (f'rearrange(attention({HEADS}, {HEADS}, {HEADS}), "b h t d -> b t (h d)")', "x: float[B, T, 8]", 23, ["Attention"]),
@@ -822,13 +823,20 @@ model R()(x: float[B, 500]) {
     assert c.dtype == np.int64 and np.all(c >= 500)
 
 
+def test_random_draws_in_double_precision_have_its_digits() -> None:
+    program = compile_graph(Source("m.dl", "model R()(x: float[9]) { return randn(9) + x }"), float_type=DType.F64)
+    made = lower(program, BACKEND, EmitOptions(), weights={})
+    (y,) = BACKEND.load(made.artifact, made.program, {}).run({"x": np.zeros(9)}).outputs.values()
+    assert y.dtype == F64 and np.any(y != y.astype(F32))
+
+
 # --- element types, files, entry points, refusals -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("float_type", "tolerance"), [(DType.F16, 1e-2), (DType.BF16, 1e-1), (DType.F64, 1e-9)], ids=str)
 def test_other_floating_types(float_type: DType, tolerance: float) -> None:
-    layers = "Linear(8) -> tanh -> Linear(3) -> softmax"
-    text = f"model M()(x: float[B, 4]) {{ return x -> {layers}, x -> BatchNorm1d(eps=1.1), linspace(0.0, 1.0, B) }}"
+    layers = "x -> Linear(8) -> tanh -> Linear(3) -> softmax, x -> BatchNorm1d(eps=1.1), x -> LayerNorm(eps=1.1)"
+    text = f"model M()(x: float[B, 4]) {{ return {layers}, linspace(0.0, 1.0, B) }}"
     program = compile_graph(Source("m.dl", text), float_type=float_type)
     agrees(program, {"B": 4}, tolerance=tolerance)
     (graph_input,) = emitted(program).graph.input

@@ -92,6 +92,7 @@ def test_conv_same_of_a_kernel_smaller_than_the_stride_needs_no_padding() -> Non
 
 
 def test_a_kernel_may_be_as_large_as_the_padded_input() -> None:
+    assert shape_of("conv", f32(B, H, 8), f32(4, H, 3)) == ["B", "4", "6"]
     assert shape_of("conv", f32(B, 3, 5), f32(4, 3, 7), padding=1) == ["B", "4", "1"]
     assert shape_of("max_pool", f32(B, 3, 5), kernel=3, dilation=2) == ["B", "3", "1"]
 
@@ -257,6 +258,11 @@ def test_the_last_window_of_ceil_mode_starts_inside() -> None:
             constant = built("max_pool", f32(1, 1, n), kernel=kernel, stride=stride, padding=padding, ceil_mode=True)
             assert constant.type.shape[2] == expected
             assert evaluate(symbolic, {"H": n}) == expected, (n, kernel, stride, padding)
+
+
+def test_a_last_window_may_start_in_the_input_that_the_low_padding_moves() -> None:
+    assert shape_of("max_pool", f32(1, 1, 8), kernel=2, stride=4, padding=((1, 0),), ceil_mode=True) == ["1", "1", "3"]
+    assert shape_of("max_pool", f32(1, 1, 8), kernel=2, stride=4, padding=((0, 1),), ceil_mode=True) == ["1", "1", "2"]
 
 
 def test_pooling_refuses_what_has_no_meaning() -> None:

@@ -176,6 +176,7 @@ def test_constants_are_folded() -> None:
         ("x[0] + expand([1.0], [4096])[:4]", True),
         ("x[0] + expand([1.0], [4097])[:4]", False),  # the program would be longer than what it computes
         ("x + expand([1.0], [B, 4])", False),
+        ("x + sum(expand([1.0], [4])[:B])", True),  # up to the slice
         ("x + bernoulli([0.5])", False),
         ("x + stop_gradient([0.5])", False),
         ("x + topk([2.0, 1.0], 1, over=0)[0]", False),

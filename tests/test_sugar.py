@@ -173,6 +173,7 @@ def test_rearrange(pattern: str, sizes: dict[str, AttributeValue], expected: np.
 def test_rearrange_drops_axes_of_size_1() -> None:
     found, ops = apply("rearrange", counting(2, 1, 3), pattern="a 1 b -> b a")
     assert found.tolist() == counting(2, 3).T.tolist() and ops == "reshape permute"
+    assert message("rearrange", f32(2, 3), pattern="").startswith('pattern "": it must have one `->`')
     assert message("rearrange", f32(2, 3), pattern="a 1 -> a") == 'pattern "a 1 -> a": axis `1` is 3, and should be 1'
 
 
