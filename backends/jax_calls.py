@@ -158,7 +158,7 @@ class Calls:
         for parent in parents:
             place += f"[{quoted(parent)}]"
             body.statement(f"{place} = dict({place})")
-        body.statement(f"{place}[{quoted(name)}] = ", value)
+        body.statement(f"{place}[{quoted(name)}] = ", call("lax.stop_gradient", value))
 
 
 def _wanted(callee: Graph, child: str | None) -> str:

@@ -87,7 +87,7 @@ def batch_norm(params, state, x, training=False, momentum=0.1, eps=1e-5):
     if "weight" in params:
         scale = scale * params["weight"]
     y = (x - mean.reshape(shape)) * scale.reshape(shape)
-    return add_bias(params, y), state
+    return add_bias(params, y), lax.stop_gradient(state)
 
 
 def layer_norm(params, x, eps=1e-5):

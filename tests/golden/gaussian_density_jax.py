@@ -13,7 +13,7 @@ The argument `training` is a Python bool: jax.jit(..., static_argnames="training
 
 import jax
 import jax.numpy as jnp
-from jax import random
+from jax import lax, random
 
 
 def identity(shape, gain=1.0, dtype=jnp.float32):
@@ -51,8 +51,8 @@ def fit(params, state, x, *, training=False, key=None):
     away = x - average
     covariance = away.T @ away / N
     if training:
-        state["center"] = average
-        state["factor"] = jnp.linalg.cholesky(covariance)
+        state["center"] = lax.stop_gradient(average)
+        state["factor"] = lax.stop_gradient(jnp.linalg.cholesky(covariance))
     return (average, covariance), state
 
 

@@ -96,8 +96,8 @@ def first_batch(state, x, training):
         first_1 = state["kept"]
     if training:
         batches = state["batches"] + 1
-        state["kept"] = first
-        state["batches"] = batches
+        state["kept"] = lax.stop_gradient(first)
+        state["batches"] = lax.stop_gradient(batches)
     return first_1, state
 
 
