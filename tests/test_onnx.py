@@ -516,8 +516,8 @@ def test_windows_that_start_behind_the_end_are_cut_off() -> None:
         for name in ("max_pool", "avg_pool"):
             check(name, normal(1, 2, size), kernel=kernel, stride=stride, padding=padding, ceil_mode=True, opsets=(20,))
     check("max_pool", normal(1, 2, 4, 7), kernel=(1, 3), stride=(5, 2), ceil_mode=True, opsets=(20,))
-    padding = ((1, 0), (0, 0))
-    check("max_pool", normal(1, 2, 7, 5), kernel=(3, 2), stride=(4, 2), padding=padding, ceil_mode=True, opsets=(20,))
+    low = ((1, 0), (0, 0))
+    check("max_pool", normal(1, 2, 7, 5), kernel=(3, 2), stride=(4, 2), padding=low, ceil_mode=True, opsets=(20,))
 
 
 def test_maps_along_an_axis_before_the_last_two() -> None:
