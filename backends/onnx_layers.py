@@ -58,7 +58,9 @@ LayerRow: TypeAlias = Callable[[Layer], "Tensor | tuple[Tensor, ...] | None"]
 
 
 def _linear(layer: Layer) -> Tensor | None:
-    """Gemm for a matrix; for more axes MatMul with the transposed weight, and Add."""
+    """Gemm for a matrix; for more axes MatMul with the transposed weight, and Add. The definition for nothing."""
+    if 0 in layer.types[0].shape:
+        return None
     bias = layer.param("bias")
     if layer.rank == 2:
         return layer.body.op("Gemm", layer.x, layer.needed("weight"), *([bias] if bias else []), transB=1)

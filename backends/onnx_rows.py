@@ -254,7 +254,10 @@ def _cumsum(s: Site) -> Tensor:
 
 
 def _matmul(s: Site) -> Tensor:
-    """A vector on the right is made a column: onnxruntime forgets a transposition of the left that it has fused."""
+    """A vector on the right is made a column: onnxruntime forgets a transposition of the left that it has fused. Of nothing it is
+    zeros: onnxruntime fuses a product with the sum after it, and cannot when there is nothing."""
+    if any(0 in t.shape for t in s.types):
+        return _filled(s, 0.0)
     left, right = _operands(s)
     if s.types[1].rank == 1 and s.types[0].rank > 1:
         column = s.body.op("MatMul", left, s.body.unsqueeze(right, 1))
