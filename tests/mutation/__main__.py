@@ -101,8 +101,9 @@ def main() -> None:
         elif mutant.key in early:
             said(mutant, try_from_the_start(ROOT, mutant, tests, FOLDER))
     try_collected(ROOT, [(m, tests) for m, tests in work if tests and m.key not in early], TESTS, FOLDER, said)
-    chosen.page.write_text(written_page([(m, verdicts[m.key]) for m in found if m.key in verdicts], found, chosen.seed))
-    survived = sum(not verdicts[m.key].killed for m in found if m.key in verdicts)
+    tried = [(m, verdicts[m.key]) for m in found if same_program(m) is None]
+    chosen.page.write_text(written_page(tried, found, chosen.seed))
+    survived = sum(not verdict.killed for _, verdict in tried)
     print(f"{survived} of {len(found)} survived; {chosen.page}")
 
 
