@@ -95,6 +95,9 @@ class Calls:
     def owned(self, body: Body, node: Node) -> Expression:
         return place_of(self.within.owner, "params" if node.op == "param" else "state", str(node.attributes["path"]))
 
+    def kept(self, buffer: Expression) -> Expression:
+        return buffer
+
     def constant(self, body: Body, node: Node) -> Expression:
         return constant(body, node, [])
 

@@ -51,6 +51,9 @@ class Dialect(Protocol):
     def owned(self, body: Body, node: Node) -> Expression:
         """A `param` or `buffer` node."""
 
+    def kept(self, buffer: Expression) -> Expression:
+        """The value that the buffer has now, for a variable that is read when the buffer has moved on."""
+
     def constant(self, body: Body, node: Node) -> Expression:
         """A `const` node that is no scalar."""
 
@@ -249,6 +252,9 @@ class Body(Sizes):
             return
         if node.op in STATEMENTS:
             self._blocks(node)
+            return
+        if node.id in self._plan.overtaken:
+            self.expressions[values[0]] = self.assign(values[0], self.dialect.kept(self._atomic(node)))
             return
         if len(values) == 1 and self._is_atomic(node):
             self.expressions[values[0]] = self._atomic(node)

@@ -75,6 +75,9 @@ class ScalarFunctions:
     def owned(self, body: Body, node: Node) -> Expression:
         raise InternalError("a schedule owns nothing")
 
+    def kept(self, buffer: Expression) -> Expression:
+        raise InternalError("a schedule owns nothing")
+
     def constant(self, body: Body, node: Node) -> Expression:
         raise InternalError("a schedule has no table")
 

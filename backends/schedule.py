@@ -33,7 +33,8 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`updating` is what the new values of buffers need beyond the levels; `reads` counts the uses of each value."""
+    """`updating` is what the new values of buffers need beyond the levels; `reads` counts the uses of each value; `overtaken` are the reads
+    of buffers that a later application of their layer changes."""
 
     levels: list[Level]
     updating: list[Node]
@@ -41,6 +42,7 @@ class Schedule:
     modes: dict[int, int]
     hints: dict[Value, str]
     inlined: frozenset[int]
+    overtaken: frozenset[int]
 
     def inline(self, node: Node) -> bool:
         """Whether the node is part of the one expression that reads it."""
@@ -54,7 +56,9 @@ class Schedule:
 def schedule(graph: Graph) -> Schedule:
     """The schedule of `graph`; nodes that nothing needs are not in it."""
     ordered = _ordered(graph)
+    overtaken = frozenset(i for before in ordered.values() for i in before if graph.node(i).op == "buffer")
     modes = _modes(graph, ordered)
+    modes |= {i: BOTH for i in overtaken if modes.get(i)}
     live = [node for node in graph if modes.get(node.id)]
     reads, readers = _reads(graph, live, modes)
     level = _levels(live, modes, ordered)
@@ -79,7 +83,7 @@ def schedule(graph: Graph) -> Schedule:
         for n in live
         if n.id not in ordered and (_may_inline(n) or _is_side(n, sides, modes)) and reads.get(Value(n.id)) == 1
     )
-    return Schedule(levels, updating, reads, modes, _hints(graph, live, readers), inlined)
+    return Schedule(levels, updating, reads, modes, _hints(graph, live, readers), inlined, overtaken)
 
 
 def _ordered(graph: Graph) -> dict[int, list[int]]:

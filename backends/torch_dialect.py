@@ -72,8 +72,12 @@ class TorchDialect:
             else:
                 text = child_text(part) if i == 0 else f"{text}.{part}"
         if path:
-            return Expression(f"{text}.{name}" if is_plain(name) else f'{text}.get_parameter("{name}")')
+            found = f'{text}.get_{"parameter" if node.op == "param" else "buffer"}("{name}")'
+            return Expression(f"{text}.{name}" if is_plain(name) else found)
         return Expression(owned_text(name, node.op == "param"))
+
+    def kept(self, buffer: Expression) -> Expression:
+        return call(f"{buffer}.clone")
 
     def constant(self, body: Body, node: Node) -> Expression:
         """A table: a buffer that is not saved, or in a function a tensor made on the spot."""
