@@ -30,7 +30,7 @@ FLOWS: tuple[str, list[str]] = ("x: float[B, 4, 2, 6], z: float[B, 8]", [
     "AffineCoupling(Conv2d(4, 1))(x).y", "AffineCoupling(Conv2d(4, 3, padding=1), swapped=true)(x).logdet",
     "CheckerboardCoupling(Conv2d(8, 1))(x).y", "CheckerboardCoupling(Conv2d(8, 1), swapped=true)(x).logdet",
     "SqueezeBlocks()(x).y", "unsqueeze_blocks(squeeze_blocks(x))", "checkerboard(2, 6) * x", "coupled_halves(x, true)[0]",
-    "Flow([ActNorm(), InvertibleConv(), AffineCoupling(Conv2d(4, 1))])(x).y", "flow_log_prob([x, x], sum_each(x))",
+    "Flow([ActNorm(), InvertibleConv(), AffineCoupling(Conv2d(4, 1))])(x).y", "0.1 * flow_log_prob([x, x], sum_each(x))",
     "MultiScale([ActNorm(), ActNorm()])(x).logdet", "latents_of(z, [1, 1])[0]", "FirstBatch()(z[0])",
 ])  # fmt: skip
 MORE: tuple[str, list[str]] = (
