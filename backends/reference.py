@@ -201,7 +201,11 @@ class Interpreter(ReverseMode):
             return self._block(call, given, sizes, prefix)[0]
 
         symmetric = all(g.backward is None for g in call.graph.callees())
-        return self._gradient(value, operands, wrt, symmetric=symmetric)
+        updated = dict(self.updated)  # buffers are moved by the application outside alone
+        with self._with_state(self.state):
+            found = self._gradient(value, operands, wrt, symmetric=symmetric)
+        self.updated = updated
+        return found
 
 
 def _target(node: Node) -> Call:

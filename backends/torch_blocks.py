@@ -185,11 +185,12 @@ def gradient(body: Body, node: Node, operands: Operands) -> Expression:
     function, scope = body.let_name(f"{result.strip('_')}_of"), body.scope()
     taken = {x.text for x in captured.values()}
     variables = {name: _parameter(scope, name, x, taken) for name, x in zip(names, given, strict=False)}
-    inner = body.nested(node, scope, variables, captured)
+    moving = any(graph.updates for graph in block.callees())
+    inner = body.nested(node, scope, variables, captured, deeper=2 if moving else 1)
     inner.write(lambda end: end.statement("return ", _tensor(end, result)))
     parameters = [*(f"{v}: Tensor" for v in variables.values()), *_bound(body, inner, variables.values())]
     body.lines.append(Line(body.indent, "def ", call(function, *parameters), " -> Tensor:"))
-    body.lines += inner.lines
+    body.lines += [*([Line(body.indent + 1, "with scratch_buffers(self):")] if moving else []), *inner.lines]
     places = sequence(map(str, range(wanted))) if wanted <= 8 else call("tuple", call("range", str(wanted)))
     which = places if wanted > 1 else None
     of = call("torch.func.grad", function, argnums=which)

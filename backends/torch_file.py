@@ -33,6 +33,23 @@ _ENTRY = '''class Entry(nn.Module):
         return getattr(self.layer, self.method)(*inputs, **options)
 '''
 
+_SCRATCH = '''@contextmanager
+def scratch_buffers(module: nn.Module) -> Iterator[None]:
+    """In here the buffers are copies: gradients may not change what is outside."""
+    kept = [
+        (part, name, buffer)
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+    ]
+    for part, name, buffer in kept:
+        setattr(part, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for part, name, buffer in kept:
+            setattr(part, name, buffer)
+'''
+
 
 def source_of(program: Program, options: EmitOptions) -> str:
     """The text of the file."""
@@ -56,7 +73,9 @@ def definitions(tree: Tree, names: Namespace) -> list[str]:
                 else:
                     definition.name = first
     texts = [rendered([*lines, Line(0, "")]).rstrip("\n") + "\n" for lines in blocks]
-    return [_ENTRY, *texts] if any(_CALLS_ENTRY.search(text) for text in texts) else texts
+    helpers = [_ENTRY] if any(_CALLS_ENTRY.search(text) for text in texts) else []
+    helpers += [_SCRATCH] if any("with scratch_buffers(self):" in text for text in texts) else []
+    return [*helpers, *texts]
 
 
 def assembled(name: str, options: EmitOptions, parts: Sequence[str]) -> str:
@@ -71,8 +90,9 @@ def assembled(name: str, options: EmitOptions, parts: Sequence[str]) -> str:
 def _imports(body: str) -> str:
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     lines = [f"import {name}" for name in _STANDARD if name in used]
-    abstract = [name for name in ("Callable", "Iterable") if name in used]
+    abstract = [name for name in ("Callable", "Iterable", "Iterator") if name in used]
     lines += [f"from collections.abc import {', '.join(abstract)}"] if abstract else []
+    lines += ["from contextlib import contextmanager"] if "contextmanager" in used else []
     lines += [""] if lines else []
     lines += [line for name, line in _IMPORTS if name in used]
     together = [name for name in ("Tensor", "nn") if name in used]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from backends.writer import identifier
 
-RESERVED = ("torch", "nn", "F", "math", "Tensor", "training", "Entry")
+RESERVED = ("torch", "nn", "F", "math", "Tensor", "training", "Entry", "scratch_buffers")
 """Names that the code of a file uses."""
 
 MODULE_ATTRIBUTES = frozenset({

@@ -79,6 +79,8 @@ class _Inliner:
         target = node.target
         if target is not None and target.graph.kind == "block":
             target, operands = self._block(target, operands, sizes, prefix, spans)
+            if node.op == "grad":  # what is differentiated changes no buffer: that is for the application itself
+                target.graph.updates.clear()
         elif target is not None and (self.wanted(target) or self._is_changed(prefix, target)):
             return self._called(node, target, operands, sizes, prefix, spans)
         elif target is not None:
