@@ -18,6 +18,9 @@ from tests.small import SPECS
 
 FOUND = read()
 CAUGHT = [name for name, caught in FOUND.items() if caught is not None and caught.named and not caught.by.startswith("doctor")]
+A_PART = 3
+"""Of so many faults one is checked in every run; `make faults` and `make test-all` check each."""
+
 SHARE = 0.85
 """How many of the faults are to be named before anything runs."""
 
@@ -25,7 +28,9 @@ MEANT = {"examples/tour.dl": {"DL1002", "DL1005"}}
 """Warnings of sound specs: the tour writes out what the library has, as its head says, and shows a module that it does not use."""
 
 
-@pytest.mark.parametrize("name", CAUGHT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if i % A_PART == 0 else [pytest.mark.slow]) for i, name in enumerate(CAUGHT)]
+)
 def test_what_the_check_names_stays_named(name: str, tmp_path: Path) -> None:
     caught = check(FAULTS[name], tmp_path)
     assert caught is not None and caught.named, f"{FAULTS[name].mistake}: {caught}"

@@ -130,7 +130,7 @@ def test_a_parameter_of_two_objectives_has_moments_of_both(target: str) -> None:
     assert float(weights["w"]) == pytest.approx(w, abs=1e-6)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 def test_draws_are_a_function_of_seed_and_step(target: str) -> None:
     whole = session("Drawing", target, seed=3)
     first = curve(whole, 5)
