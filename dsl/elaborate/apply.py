@@ -8,12 +8,13 @@ from dataclasses import replace
 from dsl import syntax
 from dsl.build import checked_attributes
 from dsl.diagnostics import Diagnostic, Label, SpecError
+from dsl.dims import dim_le, format_dim
 from dsl.elaborate.axes import result_names
 from dsl.elaborate.binding import Given
 from dsl.elaborate.context import Context, error, not_poison
 from dsl.elaborate.evaluate import Overloaded
 from dsl.elaborate.familiar import reconciliation, suggested
-from dsl.elaborate.frame import Frame, snake_case, tensor
+from dsl.elaborate.frame import Frame, only_in_training, require, snake_case, tensor
 from dsl.elaborate.index import index_tensor
 from dsl.elaborate.initial import flat_numbers
 from dsl.elaborate.statics import STATIC_FUNCTIONS, StaticError, StaticFunction
@@ -35,7 +36,7 @@ from dsl.elaborate.values import (
     freeze,
     is_static,
 )
-from dsl.ir import Initializer, Value
+from dsl.ir import Constraint, Initializer, Node, Value
 from dsl.loader import library_definition
 from dsl.ops.card import AttributeValue, Card, OpError
 from dsl.ops.registry import CARDS
@@ -307,7 +308,18 @@ class Applier:
             values = frame.builder.build_all(op, tuple([t.value for t in tensors]), attributes)
         except OpError as problem:
             raise self._explained(frame, card, problem, tensors, span, spans, blame or {}) from None
+        self._require(frame, card, tensors, frame.graph.node(values[0]), span)
         return self._named(frame, op, tensors, values)
+
+    def _require(self, frame: Frame, card: Card, tensors: list[Tensor], node: Node, span: Span) -> None:
+        """What the primitive needs of symbolic sizes, as if the spec said so."""
+        if card.least is None:
+            return
+        for size, least in card.least(tuple(frame.graph.type(t.value) for t in tensors), node.attributes):
+            if dim_le(least, size) is None:
+                elements = "an element" if least == 1 else f"{least} elements"
+                message = f"`{card.name}` needs at least {elements} along the axis of size {format_dim(size)}"
+                require(frame, Constraint(size, ">=", least, message, span, only_in_training(frame)))
 
     def _named(self, frame: Frame, op: str, tensors: list[Tensor], values: list[Value]) -> list[Tensor]:
         node = frame.graph.node(values[0])

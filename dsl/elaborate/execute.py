@@ -10,7 +10,7 @@ from dsl.build import Builder
 from dsl.diagnostics import Diagnostic, Label, SpecError, printable
 from dsl.dims import Expr
 from dsl.elaborate.context import MOST_ERRORS, Context, error
-from dsl.elaborate.frame import Binding, Frame, poison, tensor
+from dsl.elaborate.frame import Binding, Frame, only_in_training, poison, require, tensor
 from dsl.elaborate.initial import check_parts, written_out
 from dsl.elaborate.order import bound_names, explained
 from dsl.elaborate.suspects import warn_crossed_results
@@ -442,17 +442,6 @@ class Executor:
                 raise error("DL0422", "a `const` is known when the graph is made, and this is a tensor", definition.value.span)
             self._constants[key] = value
         return self._constants[key]
-
-
-def require(frame: Frame, constraint: Constraint) -> None:
-    """Note a constraint on the symbolic dimensions of the graph, once."""
-    if constraint not in frame.owner.constraints:
-        frame.owner.constraints.append(constraint)
-
-
-def only_in_training(frame: Frame) -> bool:
-    """Whether what stands here is for training, of a model that is used for both."""
-    return frame.mode == "training" and frame.fixed is None and frame.training is None
 
 
 def static_frame(unit: Unit, context: Context) -> Frame:

@@ -13,7 +13,7 @@ from dsl.diagnostics import Diagnostic, Label, SpecError
 from dsl.dims import Dim
 from dsl.elaborate.familiar import FUNCTIONS, suggested
 from dsl.elaborate.values import POISON, Tensor
-from dsl.ir import Graph, Value
+from dsl.ir import Constraint, Graph, Value
 from dsl.loader import Unit
 from dsl.source import NOWHERE, Span
 from dsl.types import TensorType
@@ -166,3 +166,14 @@ def poison(frame: Frame, name: str, span: Span) -> None:
 
 def tensor(value: Value, rank: int, names: tuple[str | None, ...] | None = None) -> Tensor:
     return Tensor(value, names if names is not None and len(names) == rank else (None,) * rank)
+
+
+def require(frame: Frame, constraint: Constraint) -> None:
+    """Note a constraint on the symbolic dimensions of the graph, once."""
+    if constraint not in frame.owner.constraints:
+        frame.owner.constraints.append(constraint)
+
+
+def only_in_training(frame: Frame) -> bool:
+    """Whether what stands here is for training, of a model that is used for both."""
+    return frame.mode == "training" and frame.fixed is None and frame.training is None

@@ -14,9 +14,9 @@ from dsl.elaborate.agreement import check_applications
 from dsl.elaborate.arguments import check_static, module_signature
 from dsl.elaborate.binding import Given, given_twice
 from dsl.elaborate.context import Context, error
-from dsl.elaborate.execute import only_in_training, require, static_frame
+from dsl.elaborate.execute import static_frame
 from dsl.elaborate.familiar import ARGUMENTS, suggested
-from dsl.elaborate.frame import Frame, tensor
+from dsl.elaborate.frame import Frame, only_in_training, require, tensor
 from dsl.elaborate.operators import compare_sizes
 from dsl.elaborate.outputs import named_outputs
 from dsl.elaborate.signature import Formal, LocalDims, match, required_multiples

@@ -11,8 +11,7 @@ from dsl.dims import Dim, Expr, dim_le, dims_equal, format_dim
 from dsl.elaborate.axes import names_dimension, resolve_axis
 from dsl.elaborate.blocks import Block, block_call, open_block
 from dsl.elaborate.context import Context, error, not_poison
-from dsl.elaborate.execute import require
-from dsl.elaborate.frame import Frame
+from dsl.elaborate.frame import Frame, require
 from dsl.elaborate.values import Instance, Tensor, describe
 from dsl.ir import Constraint, Value
 from dsl.source import Span

@@ -5,7 +5,7 @@ The builder, the checker, the hints of error messages, `dslc ops`, `docs/ops.md`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -107,6 +107,7 @@ class OpError(Exception):
 
 Normalize = Callable[[tuple[TensorType, ...], dict[str, AttributeValue]], dict[str, AttributeValue]]
 Infer = Callable[[tuple[TensorType, ...], Attributes], "TensorType | tuple[TensorType, ...]"]
+Least = Callable[[tuple[TensorType, ...], Attributes], Sequence[tuple[Dim, int]]]
 Reference = Callable[..., "np.ndarray | tuple[np.ndarray, ...]"]
 
 
@@ -118,6 +119,7 @@ class Card:
     `infer` gives the result types from operand types and canonical attributes, or raises OpError.
     `reference` computes it in NumPy, on floating operands in float64, with attributes as keyword arguments (dims evaluated);
     a random primitive also gets `rng`, a numpy Generator.
+    `least` gives sizes with what each is at least, where `infer` cannot know: a requirement on symbolic ones.
     `commutes` says that the two operands may be swapped; `broadcasts` that operands follow NumPy's broadcasting;
     `differentiable` is False where the derivative is zero or undefined everywhere (`argmax`, `floor`).
     """
@@ -132,6 +134,7 @@ class Card:
     examples: tuple[Example, ...]
     notes: str = ""
     normalize: Normalize | None = None
+    least: Least | None = None
     results: tuple[str, ...] = ("y",)
     commutes: bool = False
     broadcasts: bool = False

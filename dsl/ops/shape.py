@@ -134,6 +134,14 @@ def _infer_pad(types: Types, attributes: Attributes) -> TensorType:
     return x.with_shape(tuple(size + low + high for size, (low, high) in zip(x.shape, widths, strict=True)))
 
 
+def _least_pad(types: Types, attributes: Attributes) -> list[tuple[Dim, int]]:
+    """What is reflected has more elements than are added; of what is repeated there is one."""
+    if attributes["mode"] == "constant":
+        return []
+    widths = zip(types[0].shape, pair_tuple(attributes, "widths"), strict=True)
+    return [(size, max(pair) + 1 if attributes["mode"] == "reflect" else 1) for size, pair in widths if max(pair) > 0]
+
+
 def _reference_pad(x: np.ndarray, *, widths: tuple[tuple[int, int], ...], mode: str, value: float) -> np.ndarray:
     if mode == "constant":
         return np.pad(x, widths, constant_values=x.dtype.type(value))
@@ -247,9 +255,11 @@ CARDS: tuple[Card, ...] = (
         notes=(
             "`widths` has a (low, high) pair for each axis, in the order of the axes, as in numpy.pad; torch.nn.functional.pad "
             "lists them from the last axis on, ONNX Pad all lows first. "
-            '"reflect" does not repeat the element at the edge; "edge" repeats only that.'
+            '"reflect" does not repeat the element at the edge, and needs more elements than it adds: of a symbolic size that is a '
+            'requirement. "edge" repeats only that element.'
         ),
         normalize=_normalize_pad,
+        least=_least_pad,
     ),
     Card(
         "flip",
