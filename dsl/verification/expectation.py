@@ -5,8 +5,8 @@ inexact operation is off by up to 32 units in the last place of its own element 
 compute in more bits and round once). The largest change that the noise makes is the tolerance, plus four units in the last place of
 the largest element; it never exceeds the cube root of one unit, relative to that element. So a tensor that hangs on small differences
 is allowed more, by as much as its own arithmetic says, and the others are not. Where everything cancels and all elements are 0, they
-are taken relative to the largest that they were made from. Integers and booleans must be equal, except where the noise changes them
-(an argmax between two that are nearly equal).
+are taken relative to the largest that they were made from. What is below the numbers of a type may be 0. Integers and booleans must
+be equal, except where the noise changes them (an argmax between two that are nearly equal).
 
 A Fourier transform is a sum with coefficients that a target rounds as well. Its noise is relative to the norm of what is summed: some of
 its results, as the imaginary part of the first, are 0 whatever is summed, and an error relative to them would be none.
@@ -37,6 +37,9 @@ FLOOR = 4
 TRIES = 3
 
 EPSILON = {DType.F16: 2.0**-10, DType.BF16: 2.0**-7, DType.F32: 2.0**-23, DType.F64: 2.0**-52}
+SMALLEST = {DType.F16: 2.0**-24, DType.BF16: 2.0**-126, DType.F32: 2.0**-126, DType.F64: 2.0**-1022}
+"""What is below is 0 on some target: the smallest normal number, in f16 the smallest of all."""
+
 EXACT = frozenset({
     "abs", "neg", "sign", "floor", "ceil", "round", "relu", "maximum", "minimum", "where", "clip", "max", "min", "max_pool",
     *(name for name, card in CARDS.items() if card.family in ("shape", "index", "create", "control", "random")),
@@ -95,11 +98,16 @@ def expect(graph: Graph, weights: Arrays, inputs: Arrays, *, training: bool = Fa
     noisy = [_run(Noisy(weights, seed + i, training=training), graph, inputs) for i in range(TRIES)]
     scales = made_from(graph, weights, inputs, training=training) if any(map(cancels, exact.values())) else {}
     epsilon = {name: EPSILON.get(graph.type(v).dtype, 0.0) for name, v in graph.outputs.items()}
+    smallest = {name: SMALLEST.get(graph.type(v).dtype, 0.0) for name, v in graph.outputs.items()}
     coarsest = max([0.0, *(EPSILON[t.dtype] for g in graph.callees() for n in g for t in n.types if t.dtype.is_float)])
-    return Measurement({
-        name: _expected(value, [run[name] for run in noisy], epsilon.get(name, coarsest), scales.get(name, 0.0))
-        for name, value in exact.items()
-    })  # fmt: skip
+    return Measurement(
+        {
+            name: _expected(
+                value, [run[name] for run in noisy], epsilon.get(name, coarsest), scales.get(name, 0.0), smallest.get(name, 0.0)
+            )
+            for name, value in exact.items()
+        }
+    )
 
 
 def update_name(path: str) -> str:
@@ -135,7 +143,7 @@ def _largest(value: np.ndarray) -> float:
     return float(np.max(np.abs(value), where=np.isfinite(value), initial=0.0)) if value.dtype.kind == "f" else 0.0
 
 
-def _expected(value: np.ndarray, noisy: list[np.ndarray], epsilon: float, scale: float) -> Expected:
+def _expected(value: np.ndarray, noisy: list[np.ndarray], epsilon: float, scale: float, smallest: float) -> Expected:
     if value.dtype.kind != "f":
         changed = np.any([n != value for n in noisy], axis=0)
         return Expected(value, 0.0, np.asarray(changed), steep=False)
@@ -144,8 +152,8 @@ def _expected(value: np.ndarray, noisy: list[np.ndarray], epsilon: float, scale:
     with np.errstate(invalid="ignore"):
         moved = max(float(np.max(np.abs(n - value), where=finite, initial=0.0)) for n in noisy)
     most = float(np.cbrt(epsilon)) * (largest or scale)
-    tolerance = min(moved + FLOOR * epsilon * largest, most)
-    return Expected(value, tolerance, np.zeros(value.shape, bool), steep=moved > most)
+    tolerance = max(min(moved + FLOOR * epsilon * largest, most), smallest)
+    return Expected(value, tolerance, np.zeros(value.shape, bool), steep=moved > max(most, smallest))
 
 
 def _holds(dtype: DType, values: np.ndarray) -> np.ndarray:
