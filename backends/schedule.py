@@ -170,7 +170,8 @@ def _levels(live: list[Node], modes: dict[int, int], ordered: Mapping[int, Seque
     level: dict[int, int] = {}
     for node in live:
         needed = [v.node for v in operands(node, modes[node.id])]
-        deepest = max((level[i] for i in (*needed, *ordered.get(node.id, ()))), default=0)
+        before = [i for i in ordered.get(node.id, ()) if i in level]  # what nothing needs is not written
+        deepest = max((level[i] for i in (*needed, *before)), default=0)
         level[node.id] = deepest + (node.op == "if_training" and modes[node.id] == BOTH)
     return level
 

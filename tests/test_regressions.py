@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from backends.base import EmitOptions
+from dsl.compiler import compile_graph
+from dsl.initial_values import initial_weights
+from dsl.lower import lower
+from dsl.passes.pipeline import OPTIONAL
+from dsl.target import backend
 from tests.agreement import Agreement
 
 FOLDER = Path(__file__).parent / "regressions"
@@ -36,3 +42,11 @@ def test_what_was_found_stays_mended(agrees: Agreement, path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# ")
     agrees(path, sizes=sizes_of(text), refused=setting(text, "refused").split(), gradients=setting(text, "gradients") != "none")
+
+
+@pytest.mark.parametrize("left_out", [["prune"], [*OPTIONAL]], ids=["prune", "all"])
+def test_it_is_written_without_passes_too(left_out: list[str]) -> None:
+    for path in sorted(FOLDER.glob("*.dl")):
+        program = compile_graph(path)
+        for target in {"torch", "jax", "onnx"} - {*setting(path.read_text(), "refused").split()}:
+            lower(program, backend(target), EmitOptions(), weights=initial_weights(program, 0), disabled=left_out)

@@ -93,10 +93,18 @@ def known_expression(scope: Scope) -> Expression | None:
     sizes: dict[str, Size] = {}
     if not scope.owns and any(word[0].isupper() and len(word) > 1 for word in used):
         return None
-    renamed = {name: _operand(scope, *types[name], sizes, used) for name in types if name in used}
+    renamed = _apart({name: _operand(scope, *types[name], sizes, used) for name in types if name in used}, types)
     for symbol in sorted({d for _, shape in types.values() for d in shape if d in used and d not in sizes}):
         sizes[symbol] = _size(scope, symbol)
     return Expression(_replaced(text, {**{s: str(d) for s, d in sizes.items()}, **renamed}), 50.0)
+
+
+def _apart(operands: dict[str, str], types: dict[str, tuple[str, tuple[str, ...]]]) -> dict[str, str]:
+    """No floating tensor twice: the angle of a tensor to itself has a gradient that is rounding and nothing else."""
+    apart: dict[str, str] = {}
+    for name, text in operands.items():
+        apart[name] = f"(0.7 * {text} + 0.2)" if types[name][0] == "float" and text in apart.values() else text
+    return apart
 
 
 def _operand(scope: Scope, dtype: str, shape: tuple[str, ...], sizes: dict[str, Size], used: set[str]) -> str:

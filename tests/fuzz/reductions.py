@@ -5,7 +5,7 @@ from __future__ import annotations
 from dsl.ops.registry import CARDS
 from dsl.types import DType
 from tests.fuzz.elementwise import operand
-from tests.fuzz.scope import Drawer, Expression, Scope, Tensor, positive, small
+from tests.fuzz.scope import Drawer, Expression, Scope, Tensor, positive, small, words
 
 
 def over(scope: Scope, x: Tensor) -> str:
@@ -15,7 +15,8 @@ def over(scope: Scope, x: Tensor) -> str:
     keep = ", keepdims=true" if scope.chance(3) else ""
     if how == 0:
         return keep
-    named = [d for d in x.kind.shape if isinstance(d, str) and d.isidentifier() and x.kind.shape.count(d) == 1]
+    symbols = [word for d in x.kind.shape for word in words(str(d))]  # an axis of (B + 1) // 2 may be called B as well
+    named = [d for d in x.kind.shape if isinstance(d, str) and d.isidentifier() and symbols.count(d) == 1]
     if how == 1 and named:
         return f", over={named[0]}{keep}"
     if how == 2 and rank > 1:
