@@ -202,7 +202,9 @@ class Differentiator:
         weights = np.eye(ends[-1])
         weights[:, : ends[-1]][:, ~np.concatenate([np.full(r.size, r.dtype.kind == "f") for r in results])] = 0.0
         columns = sum(x.size for x in operands if x.dtype.kind == "f")
-        rows = np.array([self._pulled_back(graph, operands, results, row, ends) for row in weights]).reshape(len(weights), columns)
+        rows = np.array([self._pulled_back(graph, operands, results, row, ends) for row in weights]).reshape(
+            len(weights), columns
+        )
         total = np.linspace(-1.0, 2.0, ends[-1])
         whole, summed = self._pulled_back(graph, operands, results, weights @ total, ends), total @ rows
         most = LINEAR * float(np.max(np.abs(summed), initial=0.0))
